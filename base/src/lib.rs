@@ -1,0 +1,16 @@
+//! What every crate may use, and nothing that belongs to one of them.
+//!
+//! `base` knows neither Kubernetes nor Raft. It holds the things that must be alike in every
+//! process: how tasks are named, supervised and stopped ([`tasks`]), how a process tells what it
+//! does ([`telemetry`]), who is who on the wire ([`tls`], [`pki`]) and the identity of a leadership
+//! under which a write is valid ([`fence`]).
+
+pub mod backoff;
+pub mod fence;
+pub mod pki;
+pub mod tasks;
+pub mod telemetry;
+pub mod tls;
+
+pub use fence::Fence;
+pub use tokio_util::sync::CancellationToken;
