@@ -20,3 +20,10 @@ impl std::fmt::Display for Fence {
         write!(f, "term {} of member {:x}", self.term, self.member)
     }
 }
+
+/// Asks for watch bookmarks as soon as the store's revision moves, instead of once a minute.
+///
+/// A request extension of in-process clients: their caches learn from it that they have passed a
+/// revision even where nothing of their kind was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PromptBookmarks;
