@@ -1,0 +1,11 @@
+//! Makes a machine ready for every other chore. Does nothing where all is in place.
+
+use anyhow::Result;
+
+use crate::{environment::Environment, packages, rocksdb};
+
+/// `cargo xtask setup`
+pub(crate) fn run(environment: &Environment, _arguments: &[String]) -> Result<()> {
+    packages::ensure()?;
+    rocksdb::ensure(environment)
+}
