@@ -36,8 +36,7 @@ pub fn init(filter: &str, format: LogFormat) -> Result<(), String> {
 /// The default registry in Prometheus text format.
 pub fn metrics_text() -> String {
     let mut text = String::new();
-    let encoded =
-        prometheus::TextEncoder::new().encode_utf8(&prometheus::gather(), &mut text);
+    let encoded = prometheus::TextEncoder::new().encode_utf8(&prometheus::gather(), &mut text);
     if let Err(error) = encoded {
         tracing::error!("cannot encode metrics: {error}");
     }

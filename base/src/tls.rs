@@ -154,6 +154,9 @@ pub fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, Error> {
 }
 
 fn read(what: &'static str, path: &Path) -> Result<String, Error> {
-    std::fs::read_to_string(path)
-        .map_err(|source| Error::Read { what, path: path.display().to_string(), source })
+    std::fs::read_to_string(path).map_err(|source| Error::Read {
+        what,
+        path: path.display().to_string(),
+        source,
+    })
 }

@@ -341,12 +341,8 @@ mod tests {
 
     #[test]
     fn a_prefix_ends_behind_its_last_key() {
-        let cases: [(&[u8], Option<&[u8]>); 4] = [
-            (b"/a/", Some(b"/a0")),
-            (b"a\xff", Some(b"b")),
-            (b"\xff\xff", None),
-            (b"", None),
-        ];
+        let cases: [(&[u8], Option<&[u8]>); 4] =
+            [(b"/a/", Some(b"/a0")), (b"a\xff", Some(b"b")), (b"\xff\xff", None), (b"", None)];
         for (prefix, end) in cases {
             let range = KeyRange::prefix(prefix.to_vec());
             assert_eq!(range.end.as_deref(), end, "prefix {prefix:?}");
