@@ -33,7 +33,11 @@ pub trait Object: Clone + std::fmt::Debug + Send + Sync + 'static {
     /// Writes an object as JSON, with apiVersion and kind.
     fn encode(&self) -> Vec<u8>;
     /// Reads an object from a JSON value.
-    fn from_value(value: serde_json::Value) -> Result<Self, DecodeError>;
+    fn from_value(value: serde_json::Value) -> Result<Self, DecodeError> {
+        Self::read(&value)
+    }
+    /// Reads an object from a JSON value that somebody else keeps.
+    fn read(value: &serde_json::Value) -> Result<Self, DecodeError>;
     /// The object as a JSON value, with apiVersion and kind.
     fn to_value(&self) -> serde_json::Value;
     /// Its metadata.
@@ -93,9 +97,9 @@ macro_rules! objects {
             fn encode(&self) -> Vec<u8> {
                 serde_json::to_vec(self).expect("Kubernetes types serialise to JSON")
             }
-            fn from_value(value: serde_json::Value) -> Result<Self, DecodeError> {
-                serde_json::from_value(value)
-                    .map_err(|e| DecodeError { kind: stringify!($kind), reason: e.to_string() })
+            fn read(value: &serde_json::Value) -> Result<Self, DecodeError> {
+                serde::Deserialize::deserialize(value)
+                    .map_err(|e: serde_json::Error| DecodeError { kind: stringify!($kind), reason: e.to_string() })
             }
             fn to_value(&self) -> serde_json::Value {
                 serde_json::to_value(self).expect("Kubernetes types serialise to JSON")
