@@ -13,6 +13,7 @@ use std::{
     },
     process::{Child, Command},
     sync::Arc,
+    time::Duration,
 };
 
 /// Which namespaces of the target a process enters.
@@ -31,8 +32,22 @@ pub(crate) fn spawn_init(command: &mut Command) -> io::Result<Child> {
     unsafe {
         command.pre_exec(move || check(libc::unshare(kinds)));
     }
+    for _ in 0..100 {
+        match spawn_first_process(command) {
+            // Some other thread's child was forked while the program's file was being written, and
+            // has not got rid of the descriptor yet.
+            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            outcome => return outcome,
+        }
+    }
+    Err(io::ErrorKind::ExecutableFileBusy.into())
+}
+
+/// The next child of a thread that does this becomes process 1; the thread itself stays.
+fn spawn_first_process(command: &mut Command) -> io::Result<Child> {
     #[expect(unsafe_code, reason = "a system call on the calling thread alone")]
-    // The next child of this thread becomes process 1; the thread itself stays where it is.
     on_fresh_thread(|| {
         check(unsafe { libc::unshare(libc::CLONE_NEWPID) })?;
         command.spawn()

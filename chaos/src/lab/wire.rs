@@ -3,9 +3,9 @@
 //! Cuts are by bridge port and not by address, so that they hold for whatever crosses the wire:
 //! pod addresses, ARP, addresses that nobody has thought of yet.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 
 use super::host::Host;
 
@@ -49,16 +49,29 @@ pub(super) fn connect(lan: &Host, host: &Host) -> anyhow::Result<()> {
     // The process id is the machine's: plumbing runs outside the process namespaces.
     let pair = ["ip", "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", &pid];
     lan.plumb(&pair)?;
-    // A machine keeps its hardware address over a power cut; its peers have it in their caches.
-    host.plumb(&["ip", "link", "set", "eth0", "address", &hardware_address(host.address())])?;
     lan.plumb(&["ip", "link", "set", port, "master", BRIDGE, "up"])?;
     let address = format!("{}/24", host.address());
     host.plumb(&["ip", "link", "set", "lo", "up"])?;
     host.plumb(&["ip", "addr", "add", &address, "dev", "eth0"])?;
-    // It announces itself, as a booting machine does by the first thing it sends.
     host.plumb(&["sysctl", "-qw", "net.ipv4.conf.eth0.arp_notify=1"])?;
     host.plumb(&["ip", "link", "set", "eth0", "up"])?;
+    until_forwarding(lan, port)?;
+    // A machine keeps its hardware address over a power cut, and its peers have it in their caches,
+    // or remember that nobody had it. Setting it announces it to all of them.
+    host.plumb(&["ip", "link", "set", "eth0", "address", &hardware_address(host.address())])?;
     host.plumb(&["ip", "route", "add", "default", "via", &lan.address().to_string()]).map(drop)
+}
+
+/// The kernel opens a bridge port some time after its cable has come up, and tells nobody.
+fn until_forwarding(lan: &Host, port: &str) -> anyhow::Result<()> {
+    for _ in 0..200 {
+        let link = lan.plumb(&["ip", "-d", "link", "show", "dev", port])?;
+        if link.contains("state forwarding") {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    bail!("the bridge does not forward to {port}")
 }
 
 /// A locally administered hardware address that follows from the host's.
