@@ -163,7 +163,7 @@ impl Writer {
         let mut event = Event::default();
         let nanoseconds = u64::try_from(now.as_nanosecond()).unwrap_or_default();
         event.metadata.name = Some(format!("{}.{nanoseconds:x}", regarding.key.name));
-        event.metadata.namespace = Some(namespace.clone());
+        event.metadata.namespace = Some(namespace);
         event.involved_object = ObjectReference {
             api_version: Some(regarding.api_version.clone()),
             kind: Some(regarding.kind.clone()),
