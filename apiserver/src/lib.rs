@@ -2,4 +2,5 @@
 //! that knows both Kubernetes and Raft.
 
 pub mod registry;
+pub mod schema;
 pub mod strategy;

@@ -7,11 +7,8 @@ struct Plain;
 
 impl Strategy for Plain {
     fn validate_name(&self, name: &str, prefix: bool) -> Vec<String> {
-        let name = if prefix {
-            kontiki_api::names::mask_trailing_dash(name)
-        } else {
-            name.to_owned()
-        };
+        let name =
+            if prefix { kontiki_api::names::mask_trailing_dash(name) } else { name.to_owned() };
         kontiki_api::names::dns1123_subdomain(&name)
     }
 }

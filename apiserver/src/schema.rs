@@ -1,0 +1,203 @@
+//! From the bytes of a request to an object that conforms to its kind's schema.
+//!
+//! One engine for all kinds, driven by the type graph of `kontiki_api::schema`: it reports unknown
+//! and repeated fields by path as `fieldValidation` asks, refuses values of the wrong type in the
+//! words of upstream's decoder, drops what is unknown, null or empty, and writes quantities and
+//! times canonically. What it returns has its fields in a fixed order, so equal objects have equal
+//! bytes.
+
+mod conform;
+mod parse;
+
+use kontiki_api::{
+    Status,
+    catalogue::GroupVersion,
+    field,
+    schema::{Schema, TypeId},
+};
+use serde_json::Value;
+
+pub use conform::Mismatch;
+
+/// How many complaints about fields are gathered.
+const COMPLAINTS_MAX: usize = 100;
+
+/// What happens to unknown and repeated fields; they are dropped in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FieldValidation {
+    /// Nobody is told.
+    Ignore,
+    /// The client is warned.
+    #[default]
+    Warn,
+    /// The request is refused.
+    Strict,
+}
+
+impl FieldValidation {
+    /// Reads the query parameter; absent means `Warn`.
+    pub fn parse(text: &str) -> Result<FieldValidation, Status> {
+        match text {
+            "" | "Warn" => Ok(FieldValidation::Warn),
+            "Ignore" => Ok(FieldValidation::Ignore),
+            "Strict" => Ok(FieldValidation::Strict),
+            other => {
+                let mut errors = field::Errors::new();
+                errors.push(field::Error::not_supported(
+                    &field::Path::new("fieldValidation"),
+                    other,
+                    &["", "Ignore", "Strict", "Warn"],
+                ));
+                Err(Status::invalid("meta.k8s.io", "CreateOptions", "", &errors))
+            }
+        }
+    }
+}
+
+/// An object that conforms, and what its author should know.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decoded {
+    /// The object.
+    pub object: Value,
+    /// For the `Warning` header.
+    pub warnings: Vec<String>,
+}
+
+/// The kind that an endpoint takes.
+#[derive(Clone, Copy, Debug)]
+pub struct Expected<'a> {
+    /// API group.
+    pub group: &'a str,
+    /// API version.
+    pub version: &'a str,
+    /// Kind.
+    pub kind: &'a str,
+}
+
+impl Expected<'_> {
+    fn api_version(&self) -> String {
+        if self.group.is_empty() {
+            self.version.to_owned()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
+    }
+
+    fn type_id(&self) -> Result<TypeId, Status> {
+        let found = Schema::builtin().kind(self.group, self.version, self.kind);
+        found.ok_or_else(|| Status::internal_error(&format!("no schema for {}", self.kind)))
+    }
+}
+
+/// Reads a request's body as an object of the expected kind. An absent `apiVersion` or `kind` is
+/// filled in, a different one refused.
+pub fn decode(
+    expected: Expected<'_>,
+    body: &[u8],
+    validation: FieldValidation,
+) -> Result<Decoded, Status> {
+    let parsed = parse::parse(body).map_err(|error| unrecognised(expected, body, &error))?;
+    let mut object = parsed.value;
+    let Value::Object(map) = &mut object else {
+        let what = "couldn't get version/kind; json parse error: json: cannot unmarshal a value \
+                    that is not an object";
+        return Err(unrecognised(expected, body, what));
+    };
+    let written = |key: &str| map.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let (kind, api_version) = (written("kind"), written("apiVersion"));
+    check_kind(expected, &kind, &api_version)?;
+    map.insert("kind".to_owned(), expected.kind.into());
+    map.insert("apiVersion".to_owned(), expected.api_version().into());
+    let conformed = conform::conform(Schema::builtin(), expected.type_id()?, object);
+    let (object, unknown) = conformed.map_err(|mismatch| cannot_handle(expected, &mismatch.0))?;
+    let complaints = parsed.duplicates.into_iter().chain(unknown).collect();
+    finish(object, complaints, validation).map_err(|strict| cannot_handle(expected, &strict))
+}
+
+/// Brings a value that a patch has made into conformance.
+pub fn conform_patched(
+    expected: Expected<'_>,
+    patched: Value,
+    patch: &Value,
+    validation: FieldValidation,
+) -> Result<Decoded, Status> {
+    let conformed = conform::conform(Schema::builtin(), expected.type_id()?, patched);
+    let (object, unknown) = conformed.map_err(|mismatch| {
+        let path = field::Path::new("patch");
+        let error = field::Error::invalid(&path, patch.clone(), mismatch.0);
+        Status::invalid("", "", "", &error.into())
+    })?;
+    finish(object, unknown, validation).map_err(Status::bad_request)
+}
+
+/// Brings a stored value into conformance, silently: an older release may have written it.
+pub fn conform_stored(expected: Expected<'_>, stored: Value) -> Result<Value, Mismatch> {
+    match expected.type_id() {
+        Ok(type_id) => conform::conform(Schema::builtin(), type_id, stored).map(|(value, _)| value),
+        Err(_) => Ok(stored),
+    }
+}
+
+fn finish(
+    object: Value,
+    mut complaints: Vec<String>,
+    validation: FieldValidation,
+) -> Result<Decoded, String> {
+    complaints.truncate(COMPLAINTS_MAX);
+    match validation {
+        FieldValidation::Strict if !complaints.is_empty() => {
+            Err(format!("strict decoding error: {}", complaints.join(", ")))
+        }
+        FieldValidation::Warn => Ok(Decoded { object, warnings: complaints }),
+        _ => Ok(Decoded { object, warnings: Vec::new() }),
+    }
+}
+
+fn check_kind(expected: Expected<'_>, kind: &str, api_version: &str) -> Result<(), Status> {
+    let wanted = expected.api_version();
+    if !kind.is_empty() && kind != expected.kind {
+        let known = GroupVersion::parse(if api_version.is_empty() { &wanted } else { api_version });
+        let what = if Schema::builtin().kind(&known.group, &known.version, kind).is_some() {
+            format!(
+                "converting ({}.{kind}) to ({}.{}): unknown conversion",
+                known.version, expected.version, expected.kind
+            )
+        } else {
+            format!("no kind {kind:?} is registered for version {:?}", known.to_string())
+        };
+        return Err(Status::bad_request(format!(
+            "{kind} in version {:?} cannot be handled as a {}: {what}",
+            known.version, expected.kind
+        )));
+    }
+    if !api_version.is_empty() && api_version != wanted {
+        return Err(Status::bad_request(format!(
+            "the API version in the data ({api_version}) does not match the expected API version \
+             ({wanted})"
+        )));
+    }
+    Ok(())
+}
+
+fn cannot_handle(expected: Expected<'_>, what: &str) -> Status {
+    Status::bad_request(format!(
+        "{} in version {:?} cannot be handled as a {}: {what}",
+        expected.kind, expected.version, expected.kind
+    ))
+}
+
+fn unrecognised(expected: Expected<'_>, body: &[u8], error: &str) -> Status {
+    let text = String::from_utf8_lossy(body);
+    let mut summary: String = text.chars().take(30).collect();
+    if summary.len() < text.len() {
+        summary.push_str(" ...");
+    }
+    Status::bad_request(format!(
+        "the object provided is unrecognized (must be of type {}): couldn't get version/kind; json \
+         parse error: {error} ({summary})",
+        expected.kind
+    ))
+}
+
+#[cfg(test)]
+mod tests;
