@@ -13,14 +13,17 @@ use crate::{
     selector::Labels,
 };
 
+/// The label that names a node's zone.
+pub const ZONE: &str = "topology.kubernetes.io/zone";
+
 /// Labels that place a node in a zone, with its region before it.
 const ZONE_LABELS: [(&str, &str); 2] = [
-    ("topology.kubernetes.io/region", "topology.kubernetes.io/zone"),
+    ("topology.kubernetes.io/region", ZONE),
     ("failure-domain.beta.kubernetes.io/region", "failure-domain.beta.kubernetes.io/zone"),
 ];
 
 /// What a node says of itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct NodeOffer {
     /// Its labels.
     pub labels: Labels,

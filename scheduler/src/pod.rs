@@ -14,7 +14,7 @@ use kontiki_api::{
 };
 
 use crate::{
-    query::{Namespaces, Query},
+    query::{Clause, Namespaces, Query},
     resources::{PodRequests, Resources},
     selector::{Labels, NodeTerm, Selector},
 };
@@ -98,6 +98,8 @@ pub struct SpreadConstraint {
 pub struct PodAffinity {
     /// Terms that must hold.
     pub required: Vec<AffinityTerm>,
+    /// The pods that satisfy them: those that match every required term.
+    pub required_query: Option<Query>,
     /// Terms that are wished for, with their weights; negative where pods are to be avoided.
     pub preferred: Vec<(i64, AffinityTerm)>,
     /// Terms that must not hold.
@@ -163,7 +165,8 @@ pub struct PodInfo {
 impl PodInfo {
     /// Reads a pod.
     pub fn new(pod: &Pod) -> PodInfo {
-        let spec = pod.spec.clone().unwrap_or_default();
+        let absent = PodSpec::default();
+        let spec = pod.spec.as_ref().unwrap_or(&absent);
         let metadata = pod.metadata();
         let key = PodKey::of(pod);
         let labels = metadata.labels.clone().unwrap_or_default();
@@ -177,7 +180,7 @@ impl PodInfo {
             priority: spec.priority.unwrap_or_default(),
             preempts: spec.preemption_policy.as_deref() != Some("Never"),
             created: metadata.creation_timestamp.as_ref().map(|t| t.0).unwrap_or_default(),
-            requests: PodRequests::of(&spec),
+            requests: PodRequests::of(spec),
             node_selector: spec.node_selector.clone().unwrap_or_default(),
             required_node_terms: node_affinity
                 .and_then(|a| a.required_during_scheduling_ignored_during_execution.as_ref())
@@ -188,18 +191,18 @@ impl PodInfo {
                 .flatten()
                 .map(|t| (i64::from(t.weight), NodeTerm::new(&t.preference)))
                 .collect(),
-            host_ports: host_ports(&spec),
-            spread: spread_constraints(&spec, &key.namespace, &labels),
+            host_ports: host_ports(spec),
+            spread: spread_constraints(spec, &key.namespace, &labels),
             affinity: pod_affinity(spec.affinity.as_ref(), &key.namespace, &labels),
             owner: controller_uid(pod),
-            images: containers(&spec).filter_map(|c| c.image.clone()).collect(),
+            images: containers(spec).filter_map(|c| c.image.clone()).collect(),
             gates: spec.scheduling_gates.iter().flatten().map(|g| g.name.clone()).collect(),
             terminal: status
                 .and_then(|s| s.phase.as_deref())
                 .is_some_and(|phase| matches!(phase, "Succeeded" | "Failed")),
             deleting: pod.is_deleting(),
             unschedulable_message: unschedulable_message(pod),
-            tolerations: spec.tolerations.unwrap_or_default(),
+            tolerations: spec.tolerations.clone().unwrap_or_default(),
             labels,
             key,
         }
@@ -208,6 +211,11 @@ impl PodInfo {
     /// What takes room on a node.
     pub fn requested(&self) -> &Resources {
         &self.requests.effective
+    }
+
+    /// Whether it is spread with its siblings although it does not say how.
+    pub fn spreads_by_default(&self) -> bool {
+        self.spread.is_empty() && self.owner.is_some()
     }
 
     /// Whether a change of the pod can change where it may go. Status and annotations cannot.
@@ -259,8 +267,10 @@ fn spread_constraints(spec: &PodSpec, namespace: &Arc<str>, labels: &Labels) -> 
         }
         SpreadConstraint {
             query: Query {
-                namespaces: Namespaces::Listed(vec![namespace.clone()]),
-                selector,
+                clauses: vec![Clause {
+                    namespaces: Namespaces::Listed(vec![namespace.clone()]),
+                    selector,
+                }],
                 terminating: false,
             },
             topology_key: c.topology_key.as_str().into(),
@@ -290,13 +300,16 @@ fn pod_affinity(affinity: Option<&Affinity>, namespace: &Arc<str>, labels: &Labe
             preferred.push((sign * i64::from(weighted.weight), term(&weighted.pod_affinity_term)));
         }
     }
+    let required: Vec<AffinityTerm> = toward
+        .and_then(|a| a.required_during_scheduling_ignored_during_execution.as_ref())
+        .into_iter()
+        .flatten()
+        .map(term)
+        .collect();
+    let clauses: Vec<Clause> = required.iter().flat_map(|t| t.query.clauses.clone()).collect();
     PodAffinity {
-        required: toward
-            .and_then(|a| a.required_during_scheduling_ignored_during_execution.as_ref())
-            .into_iter()
-            .flatten()
-            .map(term)
-            .collect(),
+        required_query: (!clauses.is_empty()).then_some(Query { clauses, terminating: true }),
+        required,
         preferred,
         required_anti: away
             .and_then(|a| a.required_during_scheduling_ignored_during_execution.as_ref())
@@ -327,7 +340,7 @@ fn affinity_term(term: &PodAffinityTerm, namespace: &Arc<str>, labels: &Labels) 
         None => Namespaces::Listed(listed),
     };
     AffinityTerm {
-        query: Query { namespaces, selector, terminating: true },
+        query: Query { clauses: vec![Clause { namespaces, selector }], terminating: true },
         topology_key: term.topology_key.as_str().into(),
     }
 }

@@ -16,24 +16,17 @@ pub enum Namespaces {
     ListedOrSelected(Vec<Arc<str>>, Selector),
 }
 
-/// A set of pods: namespaces and a label selector.
+/// Pods of some namespaces with some labels.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Query {
+pub struct Clause {
     /// Where to look.
     pub namespaces: Namespaces,
     /// What to look for.
     pub selector: Selector,
-    /// Whether pods that are being deleted count: they still keep others away, but spreading
-    /// looks past them.
-    pub terminating: bool,
 }
 
-impl Query {
-    /// Whether a pod is meant.
-    pub fn matches(&self, pod: &PodInfo, labels_of: &NamespaceLabels) -> bool {
-        if pod.deleting && !self.terminating {
-            return false;
-        }
+impl Clause {
+    fn matches(&self, pod: &PodInfo, labels_of: &NamespaceLabels) -> bool {
         let namespace = &pod.key.namespace;
         let inside = match &self.namespaces {
             Namespaces::Listed(listed) => listed.contains(namespace),
@@ -44,9 +37,32 @@ impl Query {
         };
         inside && self.selector.matches(&pod.labels)
     }
+}
+
+/// A set of pods: those that match every clause.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Query {
+    /// The clauses.
+    pub clauses: Vec<Clause>,
+    /// Whether pods that are being deleted count: they still keep others away, but spreading
+    /// looks past them.
+    pub terminating: bool,
+}
+
+impl Query {
+    /// Whether a pod is meant.
+    pub fn matches(&self, pod: &PodInfo, labels_of: &NamespaceLabels) -> bool {
+        (self.terminating || !pod.deleting) && self.clauses_match(pod, labels_of)
+    }
+
+    /// Whether a pod is meant, or would be if it were not being deleted.
+    pub fn clauses_match(&self, pod: &PodInfo, labels_of: &NamespaceLabels) -> bool {
+        self.clauses.iter().all(|clause| clause.matches(pod, labels_of))
+    }
 
     /// Whether the answer depends on the labels of namespaces.
     pub fn selects_namespaces(&self) -> bool {
-        matches!(self.namespaces, Namespaces::ListedOrSelected(..))
+        let selects = |c: &Clause| matches!(c.namespaces, Namespaces::ListedOrSelected(..));
+        self.clauses.iter().any(selects)
     }
 }

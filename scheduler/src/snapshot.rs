@@ -17,7 +17,7 @@ use std::{
 };
 
 use crate::{
-    node::{NodeInfo, NodeOffer},
+    node::{NodeInfo, NodeOffer, ZONE},
     pod::{PodInfo, PodKey},
     query::NamespaceLabels,
     selector::Labels,
@@ -165,7 +165,7 @@ impl Snapshot {
             .spread
             .iter()
             .map(|c| &c.query)
-            .chain(pod.affinity.required.iter().map(|t| &t.query))
+            .chain(&pod.affinity.required_query)
             .chain(pod.affinity.required_anti.iter().map(|t| &t.query))
             .chain(pod.affinity.preferred.iter().map(|(_, t)| &t.query));
         self.counts.ensure(queries, &self.nodes, &self.namespaces);
@@ -173,7 +173,9 @@ impl Snapshot {
         let own = own.chain(pod.affinity.required.iter().map(|t| &t.topology_key));
         let own = own.chain(pod.affinity.required_anti.iter().map(|t| &t.topology_key));
         let own = own.chain(pod.affinity.preferred.iter().map(|(_, t)| &t.topology_key));
-        let keys: Vec<Arc<str>> = own.chain(self.counts.held_topology_keys()).cloned().collect();
+        let zone = pod.spreads_by_default().then(|| Arc::from(ZONE));
+        let all = own.chain(self.counts.held_topology_keys()).cloned().chain(zone);
+        let keys: Vec<Arc<str>> = all.collect();
         self.topologies.ensure(&keys, &self.nodes);
     }
 

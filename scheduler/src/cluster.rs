@@ -1,0 +1,136 @@
+//! The snapshot together with what is decided but not yet seen: assumed pods.
+//!
+//! A pod is assumed on its node from the decision until the watch shows it there, so that the
+//! next cycle counts with it. It is forgotten when binding fails, when it is deleted, or when the
+//! watch does not show it bound in time.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use crate::{
+    node::NodeOffer,
+    pod::{PodInfo, PodKey},
+    queue::{Changes, Moment},
+    selector::Labels,
+    snapshot::{NodeChange, Snapshot},
+};
+
+/// How long a bound pod may take to show up in the watch.
+const ASSUMED_MAX: Duration = Duration::from_secs(60);
+
+#[derive(Debug)]
+struct Assumed {
+    uid: Arc<str>,
+    /// Set once the binding was acknowledged.
+    expires: Option<Moment>,
+}
+
+/// What is known of the cluster, and what of it changed since it was last asked.
+#[derive(Debug, Default)]
+pub struct Cluster {
+    /// What cycles read.
+    pub snapshot: Snapshot,
+    assumed: HashMap<PodKey, Assumed>,
+    changes: Changes,
+}
+
+impl Cluster {
+    /// What changed since the last call.
+    pub fn take_changes(&mut self) -> Changes {
+        std::mem::take(&mut self.changes)
+    }
+
+    /// A node is there, or changed.
+    pub fn set_node(&mut self, name: &str, offer: NodeOffer) {
+        match self.snapshot.set_node(name, offer) {
+            NodeChange::None => {}
+            NodeChange::Added(slot) | NodeChange::Changed(slot) => {
+                self.changes.nodes.insert(slot);
+            }
+        }
+    }
+
+    /// A node is gone.
+    pub fn remove_node(&mut self, name: &str) {
+        self.snapshot.remove_node(name);
+        // A pod that spreads may fit now that a domain is gone.
+        self.changes.all = true;
+    }
+
+    /// A namespace is there, changed, or gone.
+    pub fn set_namespace(&mut self, name: &str, labels: Option<Labels>) {
+        self.snapshot.set_namespace(name, labels);
+    }
+
+    /// The watch shows a pod on a node.
+    pub fn set_placed(&mut self, pod: Arc<PodInfo>) {
+        self.assumed.remove(&pod.key);
+        let node = pod.node_name.clone().expect("a placed pod names its node");
+        let former = self.snapshot.pod(&pod.key);
+        let unchanged = former.is_some_and(|former| {
+            former.uid == pod.uid && former.schedules_like(&pod) && former.deleting == pod.deleting
+        });
+        let same_node = self.snapshot.node_of(&pod.key).is_some_and(|n| n.name == node);
+        if unchanged && same_node {
+            return;
+        }
+        let freed = self.snapshot.node_of(&pod.key).map(|node| node.slot);
+        self.changes.nodes.extend(freed);
+        self.snapshot.place(pod.clone(), &node);
+        self.changes.pods.push(pod);
+    }
+
+    /// A pod is gone, has ended, or was never placed.
+    pub fn remove_pod(&mut self, key: &PodKey) {
+        self.assumed.remove(key);
+        if let Some((pod, slot)) = self.snapshot.displace(key) {
+            self.changes.nodes.insert(slot);
+            self.changes.pods.push(pod);
+        }
+    }
+
+    /// Counts a pod on the node that was decided for it.
+    pub fn assume(&mut self, pod: Arc<PodInfo>, slot: usize) {
+        let node = self.snapshot.node(slot).name.clone();
+        let assumed = Assumed { uid: pod.uid.clone(), expires: None };
+        self.assumed.insert(pod.key.clone(), assumed);
+        self.snapshot.place(pod.clone(), &node);
+        self.changes.pods.push(pod);
+    }
+
+    /// Whether this very pod is assumed somewhere.
+    pub fn is_assumed(&self, key: &PodKey, uid: &str) -> bool {
+        self.assumed.get(key).is_some_and(|assumed| &*assumed.uid == uid)
+    }
+
+    /// The binding was acknowledged: the watch will show it.
+    pub fn bound(&mut self, key: &PodKey, now: Moment) {
+        if let Some(assumed) = self.assumed.get_mut(key) {
+            assumed.expires = Some(now + ASSUMED_MAX);
+        }
+    }
+
+    /// Takes an assumption back. `false` if the watch has confirmed it meanwhile.
+    pub fn forget(&mut self, key: &PodKey) -> bool {
+        let was_assumed = self.assumed.contains_key(key);
+        if was_assumed {
+            self.remove_pod(key);
+        }
+        was_assumed
+    }
+
+    /// Assumptions that outlived their time.
+    pub fn expired(&self, now: Moment) -> Vec<PodKey> {
+        let over = |a: &Assumed| a.expires.is_some_and(|expires| expires <= now);
+        self.assumed.iter().filter(|(_, a)| over(a)).map(|(key, _)| key.clone()).collect()
+    }
+
+    /// When the first assumption runs out.
+    pub fn next_expiry(&self) -> Option<Moment> {
+        self.assumed.values().filter_map(|a| a.expires).min()
+    }
+
+    /// All assumptions: a turn ended before they were seen.
+    pub fn assumptions(&self) -> Vec<PodKey> {
+        self.assumed.keys().cloned().collect()
+    }
+}

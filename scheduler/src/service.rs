@@ -1,0 +1,348 @@
+//! The part that waits: feeds queue and snapshot from watches, and binds what cycles decide.
+//!
+//! One task owns all state, so nothing is locked while deciding. It keeps snapshot and queue warm
+//! whether or not it may act; a turn of leadership begins with a cache as new as the leadership,
+//! and its writes carry the fence.
+
+mod binder;
+mod feed;
+mod reporter;
+
+use std::{sync::Arc, time::Duration};
+
+use kontiki_api::k8s_openapi::api::core::v1::Pod;
+use kontiki_base::tasks::{TaskKind, Tasks};
+use kontiki_client::{
+    Client, EventRecorder, EventType, FenceReceiver, Leadership, ObjectKey, Turn,
+};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    time::Instant,
+};
+
+use crate::{
+    cluster::Cluster,
+    cycle::{self, CycleInput},
+    metrics::{self, Outcome},
+    node::NodeOffer,
+    pod::{DEFAULT_SCHEDULER, PodInfo, PodKey},
+    queue::{Attempt, Moment, Queue},
+    verdict::FitError,
+};
+use binder::Bound;
+use feed::Feed;
+use reporter::Reporter;
+
+/// The component in Events, as upstream's default profile.
+const COMPONENT: &str = DEFAULT_SCHEDULER;
+/// The Lease in kube-system.
+const LEASE: &str = "kube-scheduler";
+/// Bindings under way at once: enough to fill the store's group commits.
+const BINDINGS_MAX: usize = 128;
+/// Cycles run this long before the loop looks at watches and results again.
+const CYCLES_TIME_MAX: Duration = Duration::from_millis(5);
+
+/// How pods are scheduled.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// `percentageOfNodesToScore`; `None` chooses by the size of the cluster, as upstream.
+    pub percentage_of_nodes_to_score: Option<usize>,
+    /// Bindings under way at once.
+    pub bindings_max: usize,
+    /// Pods with this `schedulerName` are ours.
+    pub profile: String,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            percentage_of_nodes_to_score: None,
+            bindings_max: BINDINGS_MAX,
+            profile: DEFAULT_SCHEDULER.to_owned(),
+        }
+    }
+}
+
+/// The scheduler.
+pub struct Service {
+    options: Options,
+    client: Client,
+    leadership: FenceReceiver,
+}
+
+/// A binding that has ended.
+struct Finished {
+    pod: Arc<PodInfo>,
+    node: Arc<str>,
+    attempt: Attempt,
+    began: Instant,
+    bound: Bound,
+}
+
+/// What one turn of leadership acts with.
+struct Acting {
+    turn: Turn,
+    reporter: Reporter,
+    events: EventRecorder,
+    permits: Arc<Semaphore>,
+    finished: mpsc::Sender<Finished>,
+}
+
+struct Scheduler {
+    options: Options,
+    feed: Feed,
+    cluster: Cluster,
+    queue: Queue,
+    tasks: Tasks,
+    began: Instant,
+    start: usize,
+}
+
+impl Service {
+    /// A scheduler that acts through `client` while `leadership` says so.
+    pub fn new(options: Options, client: Client, leadership: FenceReceiver) -> Service {
+        Service { options, client, leadership }
+    }
+
+    /// Schedules pods until the tasks are stopped.
+    pub async fn run(self, tasks: Tasks) {
+        let feed = Feed::start(&self.client, &tasks);
+        let mut leadership =
+            Leadership::new(self.client.clone(), self.leadership.clone(), LEASE, &tasks);
+        let mut scheduler = Scheduler {
+            options: self.options,
+            feed,
+            cluster: Cluster::default(),
+            queue: Queue::default(),
+            tasks,
+            began: Instant::now(),
+            start: 0,
+        };
+        while let Some(turn) = scheduler.wait_for_turn(&mut leadership).await {
+            tracing::info!("scheduling in {}", turn.fence);
+            scheduler.act(turn).await;
+        }
+    }
+}
+
+impl Scheduler {
+    fn now(&self) -> Moment {
+        self.began.elapsed()
+    }
+
+    async fn wait_for_turn(&mut self, leadership: &mut Leadership) -> Option<Turn> {
+        let (nodes, namespaces, pods) = (
+            self.feed.nodes.store.clone(),
+            self.feed.namespaces.store.clone(),
+            self.feed.pods.store.clone(),
+        );
+        let caches: [&dyn kontiki_client::store::Progress; 3] = [&nodes, &namespaces, &pods];
+        let next = leadership.next_turn(&caches);
+        tokio::pin!(next);
+        loop {
+            tokio::select! { biased;
+                turn = &mut next => return turn,
+                () = self.feed.changed() => self.observe(),
+            }
+        }
+    }
+
+    /// Acts until the turn is over.
+    async fn act(&mut self, turn: Turn) {
+        self.observe();
+        self.forget_former_turns();
+        let (sender, mut finished) = mpsc::channel(self.options.bindings_max);
+        let events =
+            EventRecorder::start(turn.client.clone(), COMPONENT, "", &self.tasks);
+        let acting = Acting {
+            reporter: Reporter::start(
+                turn.client.clone(),
+                events.clone(),
+                turn.over.clone(),
+                &self.tasks,
+            ),
+            events,
+            permits: Arc::new(Semaphore::new(self.options.bindings_max)),
+            finished: sender,
+            turn,
+        };
+        let over = acting.turn.over.clone();
+        while !over.is_cancelled() {
+            self.observe();
+            let more = self.run_cycles(&acting);
+            metrics::pending(self.queue.pending());
+            let due = self.next_due();
+            tokio::select! { biased;
+                () = over.cancelled() => {}
+                Some(result) = finished.recv() => {
+                    self.finish(&acting, result);
+                    while let Ok(result) = finished.try_recv() {
+                        self.finish(&acting, result);
+                    }
+                }
+                () = self.feed.changed() => {}
+                () = tokio::task::yield_now(), if more => {}
+                () = wait_until(due) => self.expire(),
+            }
+        }
+        metrics::pending(crate::queue::Pending::default());
+    }
+
+    /// Takes in what the watches saw.
+    fn observe(&mut self) {
+        let now = self.now();
+        for (key, namespace) in self.feed.namespaces.take() {
+            let labels = namespace.map(|n| n.metadata.labels.clone().unwrap_or_default());
+            self.cluster.set_namespace(&key.name, labels);
+        }
+        for (key, node) in self.feed.nodes.take() {
+            match node {
+                Some(node) => self.cluster.set_node(&key.name, NodeOffer::new(&node)),
+                None => self.cluster.remove_node(&key.name),
+            }
+        }
+        for (key, pod) in self.feed.pods.take() {
+            self.observe_pod(&key, pod.as_deref(), now);
+        }
+        let changes = self.cluster.take_changes();
+        self.queue.wake(&changes, &mut self.cluster.snapshot, now);
+    }
+
+    fn observe_pod(&mut self, key: &ObjectKey, pod: Option<&Pod>, now: Moment) {
+        let key = PodKey { namespace: key.namespace.as_str().into(), name: key.name.as_str().into() };
+        let Some(pod) = pod.map(PodInfo::new).filter(|pod| !pod.terminal) else {
+            self.queue.remove(&key);
+            return self.cluster.remove_pod(&key);
+        };
+        if pod.node_name.is_some() {
+            self.queue.remove(&key);
+            return self.cluster.set_placed(Arc::new(pod));
+        }
+        if !self.cluster.is_assumed(&key, &pod.uid) {
+            self.cluster.remove_pod(&key);
+        }
+        if pod.deleting || *pod.scheduler_name != *self.options.profile {
+            self.queue.remove(&key);
+        } else {
+            self.queue.set(Arc::new(pod), now);
+        }
+    }
+
+    /// Pods that an earlier turn assumed, and that the watch does not show bound: nobody is
+    /// binding them any more, as writes of that turn are refused.
+    fn forget_former_turns(&mut self) {
+        for key in self.cluster.assumptions() {
+            self.cluster.forget(&key);
+            self.queue.remove(&key);
+            self.feed.pods.look_again(binder::object_key(&key));
+        }
+        self.observe();
+    }
+
+    /// Runs cycles for a while; whether pods are left that could be tried at once.
+    fn run_cycles(&mut self, acting: &Acting) -> bool {
+        let until = Instant::now() + CYCLES_TIME_MAX;
+        while Instant::now() < until {
+            let Ok(permit) = acting.permits.clone().try_acquire_owned() else { return false };
+            let Some(attempt) = self.queue.pop(self.began.elapsed()) else { return false };
+            let began = Instant::now();
+            match self.decide(&attempt) {
+                Ok(slot) => self.bind(acting, attempt, slot, began, permit),
+                Err(error) => self.refuse(acting, &attempt, &error, began),
+            }
+        }
+        true
+    }
+
+    /// One cycle.
+    fn decide(&mut self, attempt: &Attempt) -> Result<usize, FitError> {
+        self.cluster.snapshot.prepare(&attempt.pod);
+        let began = Instant::now();
+        let input = CycleInput {
+            percentage_of_nodes_to_score: self.options.percentage_of_nodes_to_score,
+            start: self.start,
+            tie_break: rand::random(),
+        };
+        let output = cycle::schedule(&attempt.pod, &self.cluster.snapshot, input);
+        metrics::algorithm(began.elapsed());
+        let nodes = self.cluster.snapshot.order().len().max(1);
+        self.start = (self.start + output.evaluated) % nodes;
+        output.decision
+    }
+
+    fn bind(
+        &mut self,
+        acting: &Acting,
+        attempt: Attempt,
+        slot: usize,
+        began: Instant,
+        permit: tokio::sync::OwnedSemaphorePermit,
+    ) {
+        let node = self.cluster.snapshot.node(slot).name.clone();
+        let pod = attempt.pod.clone();
+        self.cluster.assume(pod.clone(), slot);
+        let (client, pods) = (acting.turn.client.clone(), self.feed.pods.store.clone());
+        let finished = acting.finished.clone();
+        self.tasks.spawn_infallible(TaskKind::logged("binding"), async move {
+            let bound = binder::bind(&client, &pods, &pod, &node).await;
+            // When the turn is over nobody listens: the next one looks for itself.
+            let _ = finished.send(Finished { pod, node, attempt, began, bound }).await;
+            drop(permit);
+        });
+    }
+
+    fn finish(&mut self, acting: &Acting, result: Finished) {
+        let Finished { pod, node, attempt, began, bound } = result;
+        let now = self.now();
+        match bound {
+            Bound::Yes => {
+                self.cluster.bound(&pod.key, now);
+                self.queue.remove(&pod.key);
+                let message = format!("Successfully assigned {} to {node}", pod.key);
+                let regarding = reporter::regarding(&pod);
+                acting.events.record(regarding, EventType::Normal, "Scheduled", &message);
+                metrics::attempt(Outcome::Scheduled, &self.options.profile, began.elapsed());
+                metrics::scheduled(attempt.attempts, now.saturating_sub(attempt.since));
+            }
+            Bound::Moot => {
+                self.cluster.forget(&pod.key);
+                self.queue.remove(&pod.key);
+                self.feed.pods.look_again(binder::object_key(&pod.key));
+            }
+            Bound::No(problem) => {
+                self.cluster.forget(&pod.key);
+                self.queue.failed(&pod.key, now);
+                acting.reporter.failed(&pod, format!("binding rejected: {problem}"));
+                metrics::attempt(Outcome::Error, &self.options.profile, began.elapsed());
+            }
+        }
+    }
+
+    fn refuse(&mut self, acting: &Acting, attempt: &Attempt, error: &FitError, began: Instant) {
+        let now = self.now();
+        self.queue.refused(&attempt.pod.key, error.rejected_by.clone(), now);
+        acting.reporter.unschedulable(&attempt.pod, error.to_string(), None);
+        metrics::attempt(Outcome::Unschedulable, &self.options.profile, began.elapsed());
+    }
+
+    fn next_due(&self) -> Option<Instant> {
+        let due = self.queue.next_due().into_iter().chain(self.cluster.next_expiry()).min();
+        due.map(|moment| self.began + moment)
+    }
+
+    /// Assumptions that the watch never confirmed: the pods are looked at afresh.
+    fn expire(&mut self) {
+        for key in self.cluster.expired(self.now()) {
+            tracing::warn!(pod = %key, "bound, but not seen on its node in time: forgotten");
+            self.cluster.forget(&key);
+            self.feed.pods.look_again(binder::object_key(&key));
+        }
+    }
+}
+
+async fn wait_until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
