@@ -13,7 +13,7 @@ use serde_json::Value;
 pub use parse::Error;
 
 /// What a requirement asks of a label.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Operator {
     /// The label is there and has one of the values.
     In,
@@ -30,7 +30,7 @@ pub enum Operator {
 }
 
 /// One condition on one label.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Requirement {
     /// The label's key.
     pub key: String,
@@ -100,7 +100,7 @@ impl Labels for [(&str, &str)] {
 }
 
 /// A conjunction of requirements on labels.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Selector {
     /// Selects what meets all requirements; everything if there are none.
     Requirements(Vec<Requirement>),
