@@ -8,8 +8,8 @@
 //! with their number is enough, and the next cycle goes on where this one stopped.
 
 use crate::{
-    pod::PodInfo,
     plugins::{FILTERS, NodeCheck, PreFilter, PreScore, SCORES},
+    pod::PodInfo,
     snapshot::Snapshot,
     verdict::{FitError, Reason, Verdict},
 };
@@ -50,7 +50,10 @@ pub(crate) struct Filters<'a> {
 
 impl<'a> Filters<'a> {
     /// Lets every filter look at the pod.
-    pub(crate) fn new(pod: &'a PodInfo, cluster: &'a Snapshot) -> Result<Filters<'a>, Box<FitError>> {
+    pub(crate) fn new(
+        pod: &'a PodInfo,
+        cluster: &'a Snapshot,
+    ) -> Result<Filters<'a>, Box<FitError>> {
         let mut filters = Filters { checks: Vec::new(), among: None, narrowed_by: None };
         for plugin in FILTERS {
             match plugin.filter(pod, cluster) {
@@ -72,7 +75,11 @@ impl<'a> Filters<'a> {
     }
 
     /// The first refusal of a node, with the filter that spoke it.
-    pub(crate) fn refusal(&self, cluster: &Snapshot, slot: usize) -> Option<(&'static str, Verdict)> {
+    pub(crate) fn refusal(
+        &self,
+        cluster: &Snapshot,
+        slot: usize,
+    ) -> Option<(&'static str, Verdict)> {
         let node = cluster.node(slot);
         self.checks.iter().find_map(|(name, check)| match check(node) {
             Verdict::Fits => None,
@@ -162,3 +169,6 @@ fn totals(pod: &PodInfo, cluster: &Snapshot, feasible: &[usize]) -> Vec<i64> {
     }
     totals
 }
+
+#[cfg(test)]
+mod tests;

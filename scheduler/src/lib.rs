@@ -21,7 +21,6 @@ pub mod plugins;
 pub mod pod;
 pub mod query;
 pub mod queue;
-mod quantity;
 pub mod resources;
 pub mod selector;
 pub mod service;

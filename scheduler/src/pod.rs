@@ -11,12 +11,13 @@ use kontiki_api::{
         },
         jiff::Timestamp,
     },
+    selector::Operator,
 };
 
 use crate::{
     query::{Clause, Namespaces, Query},
     resources::{PodRequests, Resources},
-    selector::{Labels, NodeTerm, Selector},
+    selector::{Labels, NodeTerm, compile, narrowed},
 };
 
 /// The profile that serves pods which name no scheduler.
@@ -257,12 +258,16 @@ fn host_ports(spec: &PodSpec) -> Vec<HostPort> {
         .collect()
 }
 
-fn spread_constraints(spec: &PodSpec, namespace: &Arc<str>, labels: &Labels) -> Vec<SpreadConstraint> {
+fn spread_constraints(
+    spec: &PodSpec,
+    namespace: &Arc<str>,
+    labels: &Labels,
+) -> Vec<SpreadConstraint> {
     let compile = |c: &TopologySpreadConstraint| {
-        let mut selector = Selector::new(c.label_selector.as_ref());
+        let mut selector = compile(c.label_selector.as_ref());
         for key in c.match_label_keys.iter().flatten() {
             if let Some(value) = labels.get(key) {
-                selector = selector.and(key, value, true);
+                selector = narrowed(selector, key, Operator::In, value);
             }
         }
         SpreadConstraint {
@@ -321,11 +326,13 @@ fn pod_affinity(affinity: Option<&Affinity>, namespace: &Arc<str>, labels: &Labe
 }
 
 fn affinity_term(term: &PodAffinityTerm, namespace: &Arc<str>, labels: &Labels) -> AffinityTerm {
-    let mut selector = Selector::new(term.label_selector.as_ref());
-    for (keys, equal) in [(&term.match_label_keys, true), (&term.mismatch_label_keys, false)] {
+    let mut selector = compile(term.label_selector.as_ref());
+    let narrowings =
+        [(&term.match_label_keys, Operator::In), (&term.mismatch_label_keys, Operator::NotIn)];
+    for (keys, operator) in narrowings {
         for key in keys.iter().flatten() {
             if let Some(value) = labels.get(key) {
-                selector = selector.and(key, value, equal);
+                selector = narrowed(selector, key, operator, value);
             }
         }
     }
@@ -333,9 +340,7 @@ fn affinity_term(term: &PodAffinityTerm, namespace: &Arc<str>, labels: &Labels) 
         term.namespaces.iter().flatten().map(|n| Arc::from(n.as_str())).collect();
     listed.sort();
     let namespaces = match &term.namespace_selector {
-        Some(selected) => {
-            Namespaces::ListedOrSelected(listed, Selector::new(Some(selected)))
-        }
+        Some(selected) => Namespaces::ListedOrSelected(listed, compile(Some(selected))),
         None if listed.is_empty() => Namespaces::Listed(vec![namespace.clone()]),
         None => Namespaces::Listed(listed),
     };

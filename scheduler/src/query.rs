@@ -2,7 +2,9 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use crate::{pod::PodInfo, selector::{Labels, Selector}};
+use kontiki_api::selector::Selector;
+
+use crate::{pod::PodInfo, selector::Labels};
 
 /// Labels of namespaces by name.
 pub type NamespaceLabels = HashMap<Arc<str>, Labels>;

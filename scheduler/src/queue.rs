@@ -112,13 +112,10 @@ impl Queue {
     pub fn set(&mut self, pod: Arc<PodInfo>, now: Moment) {
         let key = pod.key.clone();
         let Some(entry) = self.entries.get_mut(&key) else {
-            return self.insert(Entry {
-                pod,
-                attempts: 0,
-                since: now,
-                failed_at: now,
-                place: Place::InFlight,
-            }, now);
+            return self.insert(
+                Entry { pod, attempts: 0, since: now, failed_at: now, place: Place::InFlight },
+                now,
+            );
         };
         if entry.pod.uid != pod.uid {
             self.remove(&key);
@@ -325,3 +322,6 @@ fn is_worth_a_try(
         }
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,12 +2,13 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use kontiki_api::k8s_openapi::{
-    api::core::v1::{Container, PodSpec},
-    apimachinery::pkg::api::resource::Quantity,
+use kontiki_api::{
+    k8s_openapi::{
+        api::core::v1::{Container, PodSpec},
+        apimachinery::pkg::api::resource::Quantity,
+    },
+    quantity,
 };
-
-use crate::quantity::{milli_value, value};
 
 /// What a container that asks for nothing is scored as, so that many small pods still spread.
 const DEFAULT_MILLI_CPU: i64 = 100;
@@ -34,12 +35,12 @@ impl Resources {
         let mut resources = Resources::default();
         for (name, quantity) in list {
             match name.as_str() {
-                "cpu" => resources.milli_cpu = milli_value(quantity),
-                "memory" => resources.memory = value(quantity),
-                "ephemeral-storage" => resources.ephemeral_storage = value(quantity),
-                "pods" => resources.pods = value(quantity),
+                "cpu" => resources.milli_cpu = parsed(quantity).millis(),
+                "memory" => resources.memory = parsed(quantity).units(),
+                "ephemeral-storage" => resources.ephemeral_storage = parsed(quantity).units(),
+                "pods" => resources.pods = parsed(quantity).units(),
                 other => {
-                    resources.scalars.insert(other.into(), value(quantity));
+                    resources.scalars.insert(other.into(), parsed(quantity).units());
                 }
             }
         }
@@ -132,6 +133,11 @@ impl PodRequests {
     }
 }
 
+/// Unparsable text counts as nothing: the API server admits none.
+fn parsed(quantity: &Quantity) -> quantity::Quantity {
+    quantity::Quantity::parse(&quantity.0).unwrap_or_default()
+}
+
 fn aggregate(spec: &PodSpec, defaults: Option<&Resources>) -> Resources {
     let mut running = Resources::default();
     for container in &spec.containers {
@@ -177,7 +183,7 @@ mod tests {
 
     use super::*;
 
-    fn effective(spec: Value) -> (i64, i64) {
+    fn effective(spec: &Value) -> (i64, i64) {
         let pod = Pod::from_value(json!({"metadata": {"name": "p"}, "spec": spec})).expect("a pod");
         let requests = PodRequests::of(&pod.spec.expect("a spec"));
         (requests.effective.milli_cpu, requests.scored.milli_cpu)
@@ -189,7 +195,10 @@ mod tests {
 
     #[test]
     fn containers_add_up_and_silent_ones_are_scored_by_default() {
-        assert_eq!(effective(json!({"containers": [container("1"), {"name": "d"}]})), (1000, 1100));
+        assert_eq!(
+            effective(&json!({"containers": [container("1"), {"name": "d"}]})),
+            (1000, 1100)
+        );
     }
 
     #[test]
@@ -200,7 +209,7 @@ mod tests {
             "initContainers": [container("500m"), sidecar, container("1")],
             "containers": [container("200m")],
         });
-        assert_eq!(effective(spec), (1300, 1300));
+        assert_eq!(effective(&spec), (1300, 1300));
     }
 
     #[test]
@@ -210,6 +219,6 @@ mod tests {
             "resources": {"requests": {"cpu": "2"}},
             "containers": [container("200m")],
         });
-        assert_eq!(effective(spec), (2050, 2050));
+        assert_eq!(effective(&spec), (2050, 2050));
     }
 }

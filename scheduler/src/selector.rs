@@ -1,109 +1,46 @@
 //! Label selectors and node selectors, compiled once per pod.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use kontiki_api::k8s_openapi::{
-    api::core::v1::{NodeSelectorRequirement, NodeSelectorTerm},
-    apimachinery::pkg::apis::meta::v1::LabelSelector,
+use kontiki_api::{
+    k8s_openapi::{
+        api::core::v1::{NodeSelectorRequirement, NodeSelectorTerm},
+        apimachinery::pkg::apis::meta::v1::LabelSelector,
+    },
+    selector::{Operator, Requirement, Selector},
 };
 
 /// Labels of an object.
 pub type Labels = BTreeMap<String, String>;
 
-/// One condition on a label.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-struct Requirement {
-    key: String,
-    test: Test,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum Test {
-    In(Vec<String>),
-    NotIn(Vec<String>),
-    Exists,
-    DoesNotExist,
-    GreaterThan(i64),
-    LessThan(i64),
-    /// An operator or operand that cannot be read matches nothing.
-    Never,
-}
-
-impl Requirement {
-    fn new(key: &str, operator: &str, values: Option<&Vec<String>>) -> Requirement {
-        let values = || values.cloned().unwrap_or_default();
-        let bound = || match values().as_slice() {
-            [only] => only.parse::<i64>().ok(),
-            _ => None,
-        };
-        let test = match operator {
-            "In" => Test::In(values()),
-            "NotIn" => Test::NotIn(values()),
-            "Exists" => Test::Exists,
-            "DoesNotExist" => Test::DoesNotExist,
-            "Gt" => bound().map_or(Test::Never, Test::GreaterThan),
-            "Lt" => bound().map_or(Test::Never, Test::LessThan),
-            _ => Test::Never,
-        };
-        Requirement { key: key.to_owned(), test }
-    }
-
-    fn matches(&self, value: Option<&str>) -> bool {
-        let number = || value.and_then(|v| v.parse::<i64>().ok());
-        match &self.test {
-            Test::In(values) => value.is_some_and(|v| values.iter().any(|w| w == v)),
-            Test::NotIn(values) => !value.is_some_and(|v| values.iter().any(|w| w == v)),
-            Test::Exists => value.is_some(),
-            Test::DoesNotExist => value.is_none(),
-            Test::GreaterThan(bound) => number().is_some_and(|n| n > *bound),
-            Test::LessThan(bound) => number().is_some_and(|n| n < *bound),
-            Test::Never => false,
+/// Compiles a label selector. The absent one selects nothing, and so does one that the API
+/// server would not have admitted.
+pub fn compile(selector: Option<&LabelSelector>) -> Selector {
+    match Selector::from_typed(selector) {
+        Ok(Selector::Requirements(mut all)) => {
+            all.sort();
+            Selector::Requirements(all)
         }
+        Ok(Selector::Nothing) | Err(_) => Selector::Nothing,
     }
 }
 
-/// A label selector. The absent selector matches nothing, the empty one everything.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Selector(Option<Vec<Requirement>>);
-
-impl Selector {
-    /// Compiles the API's selector.
-    pub fn new(selector: Option<&LabelSelector>) -> Selector {
-        let Some(selector) = selector else { return Selector(None) };
-        let mut requirements: Vec<Requirement> = Vec::new();
-        for (key, value) in selector.match_labels.iter().flatten() {
-            requirements
-                .push(Requirement { key: key.clone(), test: Test::In(vec![value.clone()]) });
-        }
-        for e in selector.match_expressions.iter().flatten() {
-            requirements.push(Requirement::new(&e.key, &e.operator, e.values.as_ref()));
-        }
-        requirements.sort();
-        Selector(Some(requirements))
-    }
-
-    /// The selector narrowed to objects whose `key` has `value` (or has not, when `!equal`).
-    pub fn and(mut self, key: &str, value: &str, equal: bool) -> Selector {
-        if let Some(requirements) = &mut self.0 {
-            let values = vec![value.to_owned()];
-            let test = if equal { Test::In(values) } else { Test::NotIn(values) };
-            requirements.push(Requirement { key: key.to_owned(), test });
-            requirements.sort();
-        }
-        self
-    }
-
-    /// Whether labels match.
-    pub fn matches(&self, labels: &Labels) -> bool {
-        self.0.as_ref().is_some_and(|requirements| {
-            requirements.iter().all(|r| r.matches(labels.get(&r.key).map(String::as_str)))
-        })
-    }
+/// A selector narrowed to objects whose `key` has `value` (or has not, with [`Operator::NotIn`]).
+pub fn narrowed(selector: Selector, key: &str, operator: Operator, value: &str) -> Selector {
+    let Selector::Requirements(mut all) = selector else { return selector };
+    let values = BTreeSet::from([value.to_owned()]);
+    all.push(Requirement { key: key.to_owned(), operator, values });
+    all.sort();
+    Selector::Requirements(all)
 }
 
-/// A term of a node selector: all its conditions hold. The empty term matches nothing.
+/// A term of a node selector: all its conditions hold. The empty term matches nothing, and so
+/// does one with an operator or a field that there is not (`None` below).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NodeTerm {
+pub struct NodeTerm(Option<Conditions>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Conditions {
     labels: Vec<Requirement>,
     name: Vec<Requirement>,
 }
@@ -111,42 +48,47 @@ pub struct NodeTerm {
 impl NodeTerm {
     /// Compiles the API's term. `metadata.name` is the only field there is.
     pub fn new(term: &NodeSelectorTerm) -> NodeTerm {
-        let compile = |r: &NodeSelectorRequirement| {
-            Requirement::new(&r.key, &r.operator, r.values.as_ref())
-        };
-        NodeTerm {
-            labels: term.match_expressions.iter().flatten().map(compile).collect(),
-            name: term
-                .match_fields
-                .iter()
-                .flatten()
-                .map(|r| {
-                    let mut requirement = compile(r);
-                    if r.key != "metadata.name" {
-                        requirement.test = Test::Never;
-                    }
-                    requirement
-                })
-                .collect(),
-        }
+        let labels: Option<Vec<Requirement>> =
+            term.match_expressions.iter().flatten().map(requirement).collect();
+        let name: Option<Vec<Requirement>> = term
+            .match_fields
+            .iter()
+            .flatten()
+            .map(|field| requirement(field).filter(|_| field.key == "metadata.name"))
+            .collect();
+        let conditions = labels.zip(name).map(|(labels, name)| Conditions { labels, name });
+        NodeTerm(conditions.filter(|c| !c.labels.is_empty() || !c.name.is_empty()))
     }
 
     /// Whether a node matches.
     pub fn matches(&self, name: &str, labels: &Labels) -> bool {
-        if self.labels.is_empty() && self.name.is_empty() {
-            return false;
-        }
-        self.labels.iter().all(|r| r.matches(labels.get(&r.key).map(String::as_str)))
-            && self.name.iter().all(|r| r.matches(Some(name)))
+        self.0.as_ref().is_some_and(|conditions| {
+            let label = |key: &str| labels.get(key).map(String::as_str);
+            conditions.labels.iter().all(|r| r.matches(label(&r.key)))
+                && conditions.name.iter().all(|r| r.matches(Some(name)))
+        })
     }
 
     /// The only nodes that can match, if the term names them.
-    pub fn node_names(&self) -> Option<&[String]> {
-        self.name.iter().find_map(|r| match &r.test {
-            Test::In(names) => Some(names.as_slice()),
-            _ => None,
-        })
+    pub fn node_names(&self) -> Option<Vec<&str>> {
+        let Some(conditions) = &self.0 else { return Some(Vec::new()) };
+        let named = conditions.name.iter().find(|r| r.operator == Operator::In)?;
+        Some(named.values.iter().map(String::as_str).collect())
     }
+}
+
+fn requirement(requirement: &NodeSelectorRequirement) -> Option<Requirement> {
+    let operator = match requirement.operator.as_str() {
+        "In" => Operator::In,
+        "NotIn" => Operator::NotIn,
+        "Exists" => Operator::Exists,
+        "DoesNotExist" => Operator::DoesNotExist,
+        "Gt" => Operator::GreaterThan,
+        "Lt" => Operator::LessThan,
+        _ => return None,
+    };
+    let values = requirement.values.iter().flatten().cloned().collect();
+    Some(Requirement { key: requirement.key.clone(), operator, values })
 }
 
 #[cfg(test)]
@@ -185,16 +127,20 @@ mod tests {
             ("cpus", "Gt", &["few"], false),
             ("zone", "Resembles", &["a"], false),
         ] {
-            assert_eq!(term(key, operator, values).matches("n", &node), expected, "{key} {operator}");
+            assert_eq!(
+                term(key, operator, values).matches("n", &node),
+                expected,
+                "{key} {operator}"
+            );
         }
     }
 
     #[test]
     fn the_absent_selector_matches_nothing_and_the_empty_one_everything() {
-        assert!(!Selector::new(None).matches(&labels("a=b")));
-        assert!(Selector::new(Some(&LabelSelector::default())).matches(&labels("a=b")));
-        let narrowed = Selector::new(Some(&LabelSelector::default())).and("a", "b", false);
-        assert!(!narrowed.matches(&labels("a=b")));
+        assert!(!compile(None).matches(&labels("a=b")));
+        assert!(compile(Some(&LabelSelector::default())).matches(&labels("a=b")));
+        let all = compile(Some(&LabelSelector::default()));
+        assert!(!narrowed(all, "a", Operator::NotIn, "b").matches(&labels("a=b")));
     }
 
     #[test]
@@ -208,7 +154,7 @@ mod tests {
             }]),
         };
         let term = NodeTerm::new(&term);
-        assert_eq!(term.node_names(), Some(&["n1".to_owned()][..]));
+        assert_eq!(term.node_names(), Some(vec!["n1"]));
         assert!(term.matches("n1", &Labels::new()) && !term.matches("n2", &Labels::new()));
     }
 }

@@ -152,8 +152,7 @@ impl Scheduler {
         self.observe();
         self.forget_former_turns();
         let (sender, mut finished) = mpsc::channel(self.options.bindings_max);
-        let events =
-            EventRecorder::start(turn.client.clone(), COMPONENT, "", &self.tasks);
+        let events = EventRecorder::start(turn.client.clone(), COMPONENT, "", &self.tasks);
         let acting = Acting {
             reporter: Reporter::start(
                 turn.client.clone(),
@@ -209,7 +208,8 @@ impl Scheduler {
     }
 
     fn observe_pod(&mut self, key: &ObjectKey, pod: Option<&Pod>, now: Moment) {
-        let key = PodKey { namespace: key.namespace.as_str().into(), name: key.name.as_str().into() };
+        let key =
+            PodKey { namespace: key.namespace.as_str().into(), name: key.name.as_str().into() };
         let Some(pod) = pod.map(PodInfo::new).filter(|pod| !pod.terminal) else {
             self.queue.remove(&key);
             return self.cluster.remove_pod(&key);

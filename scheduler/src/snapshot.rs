@@ -146,13 +146,14 @@ impl Snapshot {
 
     /// Sets a namespace's labels, or forgets it.
     pub fn set_namespace(&mut self, name: &str, labels: Option<Labels>) {
-        let former = match labels.clone() {
+        if self.namespaces.get(name) == labels.as_ref() {
+            return;
+        }
+        self.counts.forget_queries_by_namespace_labels();
+        match labels {
             Some(labels) => self.namespaces.insert(name.into(), labels),
             None => self.namespaces.remove(name),
         };
-        if former != labels {
-            self.counts.forget_queries_by_namespace_labels();
-        }
     }
 
     /// Makes ready what a cycle for this pod reads: once per pod, outside the cycle.

@@ -89,7 +89,9 @@ impl FilterPlugin for InterPodAffinity {
                 Some(pods) => pods > 0 || starts_group,
             };
             if !wanted.iter().all(near) {
-                return Verdict::unresolvable(Reason::new("node(s) didn't match pod affinity rules"));
+                return Verdict::unresolvable(Reason::new(
+                    "node(s) didn't match pod affinity rules",
+                ));
             }
             let taken = |places: &Places<'_>| places.at(node).is_some_and(|pods| pods > 0);
             if unwanted.iter().any(taken) {

@@ -70,8 +70,8 @@ pub(super) fn selects(pod: &PodInfo, node: &NodeInfo) -> bool {
 }
 
 /// The only nodes that can match, if every term names its own: how DaemonSets place their pods.
-fn named(terms: Option<&[NodeTerm]>) -> Option<impl Iterator<Item = &String>> {
+fn named(terms: Option<&[NodeTerm]>) -> Option<impl Iterator<Item = &str>> {
     let terms = terms?;
-    let all: Option<Vec<&[String]>> = terms.iter().map(NodeTerm::node_names).collect();
+    let all: Option<Vec<Vec<&str>>> = terms.iter().map(NodeTerm::node_names).collect();
     all.map(|lists| lists.into_iter().flatten())
 }

@@ -44,12 +44,9 @@ fn fits(asked: &Resources, offered: &Resources, taken: &Resources) -> Verdict {
         Reason::new("Insufficient cpu")
     });
     require(asked.memory, offered.memory, taken.memory, &|| Reason::new("Insufficient memory"));
-    require(
-        asked.ephemeral_storage,
-        offered.ephemeral_storage,
-        taken.ephemeral_storage,
-        &|| Reason::new("Insufficient ephemeral-storage"),
-    );
+    require(asked.ephemeral_storage, offered.ephemeral_storage, taken.ephemeral_storage, &|| {
+        Reason::new("Insufficient ephemeral-storage")
+    });
     for (name, amount) in &asked.scalars {
         require(*amount, offered.scalar(name), taken.scalar(name), &|| {
             format!("Insufficient {name}").into()

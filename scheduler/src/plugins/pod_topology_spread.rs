@@ -118,33 +118,32 @@ impl ScorePlugin for PodTopologySpread {
         cluster: &'a Snapshot,
         feasible: &[usize],
     ) -> PreScore<'a> {
-        let wishes: Vec<Wish<'a>> = if let Some(owner) =
-            pod.owner.as_ref().filter(|_| pod.spreads_by_default())
-        {
-            let Some(by_slot) = cluster.counts().of_owner(owner) else { return PreScore::Skip };
-            let zones = cluster.topologies().of(ZONE);
-            let hosts = Wish {
-                topology: None,
-                by_domain: Vec::new(),
-                by_slot: Some(by_slot),
-                weight: weight(feasible.len()),
-                max_skew: DEFAULT_HOST_SKEW,
+        let wishes: Vec<Wish<'a>> =
+            if let Some(owner) = pod.owner.as_ref().filter(|_| pod.spreads_by_default()) {
+                let Some(by_slot) = cluster.counts().of_owner(owner) else { return PreScore::Skip };
+                let zones = cluster.topologies().of(ZONE);
+                let hosts = Wish {
+                    topology: None,
+                    by_domain: Vec::new(),
+                    by_slot: Some(by_slot),
+                    weight: weight(feasible.len()),
+                    max_skew: DEFAULT_HOST_SKEW,
+                };
+                vec![hosts, by_topology(zones, by_slot, feasible, DEFAULT_ZONE_SKEW, &|_| true)]
+            } else {
+                let wished = pod.spread.iter().filter(|c| !c.required);
+                wished
+                    .map(|c| {
+                        let topology = cluster.topologies().of(&c.topology_key);
+                        let by_slot = cluster.counts().of_query(&c.query);
+                        let counted = |slot| {
+                            let node = cluster.node(slot);
+                            node.offer.is_some() && is_counted(pod, c, node)
+                        };
+                        by_topology(topology, by_slot, feasible, c.max_skew, &counted)
+                    })
+                    .collect()
             };
-            vec![hosts, by_topology(zones, by_slot, feasible, DEFAULT_ZONE_SKEW, &|_| true)]
-        } else {
-            let wished = pod.spread.iter().filter(|c| !c.required);
-            wished
-                .map(|c| {
-                    let topology = cluster.topologies().of(&c.topology_key);
-                    let by_slot = cluster.counts().of_query(&c.query);
-                    let counted = |slot| {
-                        let node = cluster.node(slot);
-                        node.offer.is_some() && is_counted(pod, c, node)
-                    };
-                    by_topology(topology, by_slot, feasible, c.max_skew, &counted)
-                })
-                .collect()
-        };
         if wishes.is_empty() {
             return PreScore::Skip;
         }

@@ -29,7 +29,12 @@ impl FilterPlugin for TaintToleration {
 }
 
 impl ScorePlugin for TaintToleration {
-    fn score<'a>(&'a self, pod: &'a PodInfo, cluster: &'a Snapshot, feasible: &[usize]) -> PreScore<'a> {
+    fn score<'a>(
+        &'a self,
+        pod: &'a PodInfo,
+        cluster: &'a Snapshot,
+        feasible: &[usize],
+    ) -> PreScore<'a> {
         let discouraging = |taint: &&Taint| taint.effect == "PreferNoSchedule";
         let any = feasible
             .iter()

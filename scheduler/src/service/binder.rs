@@ -27,7 +27,12 @@ pub(super) fn object_key(key: &PodKey) -> ObjectKey {
 
 /// Binds a pod to a node. After an outcome that is not known it answers only once the cache has
 /// seen whatever became of the request.
-pub(super) async fn bind(client: &Client, pods: &Store<Pod>, pod: &PodInfo, node: &Arc<str>) -> Bound {
+pub(super) async fn bind(
+    client: &Client,
+    pods: &Store<Pod>,
+    pod: &PodInfo,
+    node: &Arc<str>,
+) -> Bound {
     let body = json!({
         "apiVersion": "v1",
         "kind": "Binding",

@@ -72,7 +72,12 @@ impl Reporter {
     }
 
     /// No node takes the pod.
-    pub(super) fn unschedulable(&self, pod: &Arc<PodInfo>, message: String, nominated: Option<Arc<str>>) {
+    pub(super) fn unschedulable(
+        &self,
+        pod: &Arc<PodInfo>,
+        message: String,
+        nominated: Option<Arc<str>>,
+    ) {
         self.report(pod, "Unschedulable", message, nominated);
     }
 
