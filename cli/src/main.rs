@@ -1,2 +1,24 @@
-//! placeholder
-fn main() {}
+//! The `kontiki` binary: composition root of the product, and the operator's verbs.
+//!
+//! Everything that needs a decision lives in the rooms that this crate puts together; what is
+//! here is configuration, identity, joining, starting and stopping ([`server`], [`agent`]), and
+//! one file per verb ([`commands`]).
+
+mod agent;
+mod commands;
+mod config;
+mod files;
+mod join;
+mod kubeconfig;
+mod output;
+mod pki;
+mod render;
+mod server;
+mod session;
+mod token;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    commands::run()
+}
