@@ -40,7 +40,7 @@ impl fmt::Display for MemberId {
 pub struct LeaseId(pub i64);
 
 /// A key with its value and history counters, as of some revision.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyValue {
     /// The key.
     pub key: Bytes,
@@ -189,7 +189,7 @@ pub struct Txn {
 }
 
 /// What a transaction did.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TxnReply {
     /// The store's revision after the transaction: its own if it wrote anything.
     pub revision: Revision,
@@ -200,7 +200,7 @@ pub struct TxnReply {
 }
 
 /// The result of one [`Op`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OpResult {
     /// The value before the put.
     Put {
@@ -259,7 +259,7 @@ pub enum Consistency {
 }
 
 /// What a read found.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RangeReply {
     /// The store's revision at the time of the read (not the one that was asked for).
     pub revision: Revision,

@@ -1,0 +1,146 @@
+//! What callers of the store can be told.
+
+use std::{io, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::types::{LeaseId, MemberId, Revision};
+
+/// Why the store could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The revision's history is gone.
+    #[error("revision {requested} is compacted, the oldest kept is {oldest}")]
+    Compacted {
+        /// What was asked for.
+        requested: Revision,
+        /// The oldest readable one.
+        oldest: Revision,
+    },
+    /// The revision does not exist yet.
+    #[error("revision {requested} is in the future, the current is {current}")]
+    FutureRevision {
+        /// What was asked for.
+        requested: Revision,
+        /// The store's.
+        current: Revision,
+    },
+    /// The command was refused when it was applied.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// No leader answered in time; a write may or may not have happened.
+    #[error("no answer from a leader within {waited:?}: {last}")]
+    Timeout {
+        /// How long was tried.
+        waited: std::time::Duration,
+        /// What the last attempt ended with.
+        last: String,
+    },
+    /// The member is stopping or has stopped.
+    #[error("the store is shut down")]
+    ShutDown,
+    /// The membership does not allow it.
+    #[error("cannot {action}: {reason}")]
+    Membership {
+        /// What was asked.
+        action: String,
+        /// Why not.
+        reason: String,
+    },
+    /// The member's folder cannot be used.
+    #[error("cannot use the data folder {}: {reason}", path.display())]
+    DataFolder {
+        /// The folder.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// The disk, or what is on it.
+    #[error("storage failed")]
+    Storage(#[source] io::Error),
+    /// TLS or the listening socket.
+    #[error("cannot serve peers on {address}: {reason}")]
+    Listen {
+        /// Where.
+        address: String,
+        /// Why not.
+        reason: String,
+    },
+}
+
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Error {
+        Error::Storage(error)
+    }
+}
+
+/// Why a command was refused at apply: the same on every member.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+pub enum Refusal {
+    /// The leadership under which the caller acted is over.
+    #[error("the leadership of the caller is over: it acted under {expected}, now leads {actual}")]
+    Fenced {
+        /// The caller's.
+        expected: kontiki_base::Fence,
+        /// Of the log entry.
+        actual: kontiki_base::Fence,
+    },
+    /// The proposal is older than what its member has finished with.
+    #[error("proposal {sequence} of boot {boot} of member {member} is outdated")]
+    Outdated {
+        /// Who proposed.
+        member: MemberId,
+        /// In which life.
+        boot: u64,
+        /// Which one.
+        sequence: u64,
+    },
+    /// The lease does not exist, or no longer.
+    #[error("lease {lease:?} not found")]
+    LeaseNotFound {
+        /// Which one.
+        lease: LeaseId,
+    },
+    /// One transaction writes one key twice.
+    #[error("duplicate key given in the transaction: {key}")]
+    DuplicateKey {
+        /// The key, readable.
+        key: String,
+    },
+    /// Compaction to a revision that does not exist yet.
+    #[error("cannot compact to {requested}, the current revision is {current}")]
+    CompactFuture {
+        /// What was asked for.
+        requested: Revision,
+        /// The store's.
+        current: Revision,
+    },
+    /// Compaction to a revision that is compacted already.
+    #[error("{requested} is compacted already, the oldest kept is {oldest}")]
+    CompactedAlready {
+        /// What was asked for.
+        requested: Revision,
+        /// The floor.
+        oldest: Revision,
+    },
+}
+
+/// Stored or received bytes that make no sense.
+#[derive(Debug, thiserror::Error)]
+#[error("{what} is corrupt: {reason}")]
+pub struct Corrupt {
+    what: &'static str,
+    reason: String,
+}
+
+impl Corrupt {
+    pub(crate) fn new(what: &'static str, reason: String) -> Corrupt {
+        Corrupt { what, reason }
+    }
+}
+
+impl From<Corrupt> for io::Error {
+    fn from(corrupt: Corrupt) -> io::Error {
+        io::Error::new(io::ErrorKind::InvalidData, corrupt)
+    }
+}

@@ -1,0 +1,96 @@
+//! What the store tells about itself, under etcd's names.
+
+use std::sync::OnceLock;
+
+use prometheus::{
+    Histogram, HistogramOpts, IntCounter, IntGauge, exponential_buckets, register_histogram,
+    register_int_counter, register_int_gauge,
+};
+
+/// The store's metrics; members in one process share them.
+pub(crate) struct StoreMetrics {
+    pub(crate) wal_fsync_seconds: Histogram,
+    pub(crate) backend_commit_seconds: Histogram,
+    pub(crate) has_leader: IntGauge,
+    pub(crate) is_leader: IntGauge,
+    pub(crate) leader_changes: IntCounter,
+    pub(crate) proposals_committed: IntGauge,
+    pub(crate) proposals_applied: IntGauge,
+    pub(crate) proposals_pending: IntGauge,
+    pub(crate) proposals_failed: IntCounter,
+    pub(crate) slow_read_indexes: IntCounter,
+    pub(crate) watchers: IntGauge,
+    pub(crate) current_revision: IntGauge,
+    pub(crate) compact_revision: IntGauge,
+}
+
+/// The process's store metrics.
+pub(crate) fn store() -> &'static StoreMetrics {
+    static METRICS: OnceLock<StoreMetrics> = OnceLock::new();
+    METRICS.get_or_init(|| {
+        StoreMetrics::register().expect("every metric is registered once, under a valid name")
+    })
+}
+
+impl StoreMetrics {
+    fn register() -> prometheus::Result<StoreMetrics> {
+        let seconds = |name: &str, help: &str| -> prometheus::Result<Histogram> {
+            let buckets = exponential_buckets(0.001, 2.0, 14)?;
+            register_histogram!(HistogramOpts::new(name, help).buckets(buckets))
+        };
+        Ok(StoreMetrics {
+            wal_fsync_seconds: seconds(
+                "etcd_disk_wal_fsync_duration_seconds",
+                "The latency distributions of fsync called by the log.",
+            )?,
+            backend_commit_seconds: seconds(
+                "etcd_disk_backend_commit_duration_seconds",
+                "The latency distributions of commit called by the backend.",
+            )?,
+            has_leader: register_int_gauge!(
+                "etcd_server_has_leader",
+                "Whether or not a leader exists. 1 is existence, 0 is not."
+            )?,
+            is_leader: register_int_gauge!(
+                "etcd_server_is_leader",
+                "Whether or not this member is a leader. 1 if is, 0 otherwise."
+            )?,
+            leader_changes: register_int_counter!(
+                "etcd_server_leader_changes_seen_total",
+                "The number of leader changes seen."
+            )?,
+            proposals_committed: register_int_gauge!(
+                "etcd_server_proposals_committed_total",
+                "The total number of consensus proposals committed."
+            )?,
+            proposals_applied: register_int_gauge!(
+                "etcd_server_proposals_applied_total",
+                "The total number of consensus proposals applied."
+            )?,
+            proposals_pending: register_int_gauge!(
+                "etcd_server_proposals_pending",
+                "The current number of pending proposals to commit."
+            )?,
+            proposals_failed: register_int_counter!(
+                "etcd_server_proposals_failed_total",
+                "The total number of failed proposals seen."
+            )?,
+            slow_read_indexes: register_int_counter!(
+                "etcd_server_slow_read_indexes_total",
+                "The total number of pending read indexes not in sync with leader's or timed out."
+            )?,
+            watchers: register_int_gauge!(
+                "etcd_debugging_mvcc_watcher_total",
+                "Total number of watchers."
+            )?,
+            current_revision: register_int_gauge!(
+                "etcd_debugging_mvcc_current_revision",
+                "The current revision of store."
+            )?,
+            compact_revision: register_int_gauge!(
+                "etcd_debugging_mvcc_compact_revision",
+                "The revision of the last compaction in store."
+            )?,
+        })
+    }
+}

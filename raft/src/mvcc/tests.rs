@@ -1,0 +1,1 @@
+//! Transcripts of the model: commands in, replies and state out. See `testdata/mvcc/*.txt`.

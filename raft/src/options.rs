@@ -1,0 +1,97 @@
+//! How a member is started.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use kontiki_base::tls::{Identity, Roots};
+
+/// Everything a member needs to know to start.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Its folder: log, state, identity.
+    pub data_dir: PathBuf,
+    /// The host's name, for people.
+    pub name: String,
+    /// Where it listens for peers.
+    pub listen: SocketAddr,
+    /// `host:port` where peers reach it.
+    pub peer_address: String,
+    /// `host:port` of its API server, told to clients and joiners.
+    pub api_address: String,
+    /// Its identity among peers.
+    pub tls: PeerTls,
+    /// Heartbeats and elections.
+    pub timing: Timing,
+    /// What an empty folder becomes.
+    pub start: Start,
+}
+
+/// Who this member is to its peers, and whom it believes: the store's own authority.
+#[derive(Clone, Debug)]
+pub struct PeerTls {
+    /// Certificate for both directions.
+    pub identity: Identity,
+    /// Authorities of peers.
+    pub roots: Roots,
+}
+
+/// What an empty folder becomes. A folder that holds a member just restarts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// The first member of a new cluster.
+    Bootstrap,
+    /// A member that waits until a leader adds it.
+    Join,
+}
+
+/// Heartbeats and elections. A leader counts as lost after the lease, which is `election_max`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// Between heartbeats.
+    pub heartbeat: Duration,
+    /// Shortest wait after the lease before a member campaigns.
+    pub election_min: Duration,
+    /// Longest wait, and the lease.
+    pub election_max: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Timing {
+        Timing {
+            heartbeat: Duration::from_millis(50),
+            election_min: Duration::from_millis(200),
+            election_max: Duration::from_millis(300),
+        }
+    }
+}
+
+impl Timing {
+    /// Openraft's configuration with this timing.
+    pub(crate) fn raft_config(&self) -> Result<openraft::Config, openraft::ConfigError> {
+        let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        openraft::Config {
+            cluster_name: "kontiki".to_owned(),
+            heartbeat_interval: millis(self.heartbeat),
+            election_timeout_min: millis(self.election_min),
+            election_timeout_max: millis(self.election_max),
+            enable_pre_vote: Some(true),
+            // A leader that lost its quorum stops refreshing the others' leases.
+            quorum_loss_probe_interval: Some(millis(self.election_max) * 2),
+            // `committed` is not synced on its own, so a restarted leader must be elected.
+            enable_leader_restore: Some(false),
+            install_snapshot_timeout: 60_000,
+            max_payload_entries: 1_024,
+            snapshot_policy: openraft::SnapshotPolicy::LogsSinceLast(SNAPSHOT_ENTRIES),
+            max_in_snapshot_log_to_keep: LOG_ENTRIES_KEPT,
+            purge_batch_size: 1_024,
+            replication_lag_threshold: LOG_ENTRIES_KEPT + SNAPSHOT_ENTRIES,
+            backoff: "50ms 100ms ..500ms".to_owned(),
+            ..openraft::Config::default()
+        }
+        .validate()
+    }
+}
+
+/// Entries between flushes of the state: what a restart replays at most.
+const SNAPSHOT_ENTRIES: u64 = 20_000;
+/// Flushed entries that stay in the log, so that a member that was away needs no snapshot.
+const LOG_ENTRIES_KEPT: u64 = 20_000;

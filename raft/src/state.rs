@@ -1,0 +1,123 @@
+//! The state machine on RocksDB: a shell round the pure [`crate::mvcc`].
+//!
+//! Its write-ahead log is off: the Raft log is the only durable write of a command. A batch of
+//! applied entries and the index they end at are one atomic write, column families are flushed
+//! together, and nothing is applied that the local log could still lose. So the files are always
+//! some exact past state, and a restart replays the log from there.
+
+mod db;
+mod machine;
+pub(crate) mod snapshot;
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use arc_swap::ArcSwap;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+pub(crate) use self::{db::StateDb, machine::StateMachine};
+use crate::{
+    codec,
+    mvcc::{Space, View, apply::Machine, keys},
+    raft_types::{LogId, StoredMembership},
+    types::Revision,
+    watch::Hub,
+};
+
+/// The entry that the state ends with, stored with it.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct AppliedEntry {
+    pub(crate) log_id: Option<LogId>,
+    pub(crate) membership: StoredMembership,
+}
+
+impl AppliedEntry {
+    pub(crate) fn load(view: &impl View) -> io::Result<AppliedEntry> {
+        match view.get(Space::Meta, keys::APPLIED)? {
+            Some(bytes) => Ok(codec::unseal("the applied entry", &bytes)?),
+            None => Ok(AppliedEntry::default()),
+        }
+    }
+}
+
+/// How far this member has applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Applied {
+    /// The index behind the last applied entry.
+    pub(crate) next_index: u64,
+    /// The store's revision.
+    pub(crate) revision: Revision,
+    /// The oldest readable revision.
+    pub(crate) floor: Revision,
+    /// Moves when a lease is granted or ends.
+    pub(crate) lease_generation: u64,
+}
+
+/// The side of the state that readers use.
+pub(crate) struct Shared {
+    folder: PathBuf,
+    db: ArcSwap<StateDb>,
+    hub: Hub,
+    applied: watch::Sender<Applied>,
+}
+
+impl Shared {
+    /// The present state.
+    pub(crate) fn db(&self) -> Arc<StateDb> {
+        self.db.load_full()
+    }
+
+    pub(crate) fn hub(&self) -> &Hub {
+        &self.hub
+    }
+
+    /// How far it is.
+    pub(crate) fn applied(&self) -> Applied {
+        *self.applied.borrow()
+    }
+
+    /// Follows how far it is.
+    pub(crate) fn watch_applied(&self) -> watch::Receiver<Applied> {
+        self.applied.subscribe()
+    }
+
+    /// Where snapshots are prepared and received.
+    pub(crate) fn snapshot_folder(&self) -> PathBuf {
+        self.folder.join("snapshots")
+    }
+
+    fn state_folder(&self) -> PathBuf {
+        self.folder.join("state")
+    }
+}
+
+/// Opens the state below `folder`, or creates an empty one.
+pub(crate) fn open(folder: &Path) -> io::Result<(Arc<Shared>, Machine, AppliedEntry)> {
+    let snapshots = folder.join("snapshots");
+    if snapshots.exists() {
+        std::fs::remove_dir_all(&snapshots)?;
+    }
+    std::fs::create_dir_all(&snapshots)?;
+    let db = StateDb::open_current(&folder.join("state"))?;
+    let (machine, entry) = {
+        let view = db.read();
+        (Machine::load(&view)?, AppliedEntry::load(&view)?)
+    };
+    let applied = Applied {
+        next_index: entry.log_id.map_or(0, |id| id.index + 1),
+        revision: machine.header.revision,
+        floor: machine.header.floor,
+        lease_generation: 0,
+    };
+    let shared = Shared {
+        folder: folder.to_owned(),
+        db: ArcSwap::from_pointee(db),
+        hub: Hub::new(machine.header.revision),
+        applied: watch::Sender::new(applied),
+    };
+    Ok((Arc::new(shared), machine, entry))
+}

@@ -1,0 +1,271 @@
+//! The RocksDB instance of the state, its folder, and reading from it.
+//!
+//! ```text
+//! state/CURRENT     the name of the folder in use
+//! state/000001/     a RocksDB; a snapshot from the leader becomes the next one
+//! ```
+
+use std::{
+    fs, io,
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use rocksdb::{
+    BlockBasedOptions, BoundColumnFamily, Cache, ColumnFamilyDescriptor, DB, DBCompressionType,
+    DBRawIterator, FlushOptions, Options, ReadOptions, WriteBatch, WriteOptions,
+    checkpoint::Checkpoint,
+};
+
+use crate::{
+    log::other,
+    mvcc::{Space, View, view::Visit},
+};
+
+/// Unflushed state at most, of all column families together: what a restart replays.
+const WRITE_BUFFERS_BYTES: usize = 32 << 20;
+/// Cache of table blocks.
+const BLOCK_CACHE_BYTES: usize = 16 << 20;
+
+const CURRENT: &str = "CURRENT";
+
+/// A state's database.
+pub(crate) struct StateDb {
+    // Dropped before the folder is removed.
+    db: Option<DB>,
+    path: PathBuf,
+    obsolete: AtomicBool,
+}
+
+impl StateDb {
+    /// Opens the folder that `CURRENT` names; others are left-overs and are removed.
+    pub(super) fn open_current(root: &Path) -> io::Result<StateDb> {
+        fs::create_dir_all(root)?;
+        let name = match fs::read_to_string(root.join(CURRENT)) {
+            Ok(name) => name.trim().to_owned(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                set_current(root, "000001")?;
+                "000001".to_owned()
+            }
+            Err(error) => return Err(error),
+        };
+        for entry in fs::read_dir(root)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() && entry.file_name() != name.as_str() {
+                fs::remove_dir_all(entry.path())?;
+            }
+        }
+        StateDb::open(&root.join(name))
+    }
+
+    /// Moves the database in `from` below `root`, as the one that could follow this one.
+    pub(super) fn successor(&self, root: &Path, from: &Path) -> io::Result<StateDb> {
+        let number: u64 = self
+            .name()
+            .parse()
+            .map_err(|_| other(format!("the state's folder {} is not a number", self.name())))?;
+        let path = root.join(format!("{:06}", number + 1));
+        if path.exists() {
+            fs::remove_dir_all(&path)?;
+        }
+        fs::rename(from, &path)?;
+        StateDb::open(&path)
+    }
+
+    /// Makes this database the one that a restart opens, and lets go of the one before.
+    pub(super) fn replace(&self, root: &Path, before: &StateDb) -> io::Result<()> {
+        set_current(root, self.name())?;
+        before.obsolete.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    fn name(&self) -> &str {
+        self.path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
+    }
+
+    fn open(path: &Path) -> io::Result<StateDb> {
+        let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
+        let columns = Space::ALL
+            .map(|space| ColumnFamilyDescriptor::new(space.name(), column_options(&cache)));
+        let db = DB::open_cf_descriptors(&options(), path, columns).map_err(other)?;
+        Ok(StateDb { db: Some(db), path: path.to_owned(), obsolete: AtomicBool::new(false) })
+    }
+
+    /// Opens a checkpoint to read from it.
+    pub(super) fn open_read_only(path: &Path) -> io::Result<StateDb> {
+        let names = Space::ALL.map(Space::name);
+        let db = DB::open_cf_for_read_only(&Options::default(), path, names, false);
+        let db = Some(db.map_err(other)?);
+        Ok(StateDb { db, path: path.to_owned(), obsolete: AtomicBool::new(false) })
+    }
+
+    fn db(&self) -> &DB {
+        self.db.as_ref().expect("only dropping takes it")
+    }
+
+    fn column(&self, space: Space) -> Arc<BoundColumnFamily<'_>> {
+        self.db().cf_handle(space.name()).expect("opened with this column family")
+    }
+
+    /// A consistent view that stays as it is.
+    pub(crate) fn read(&self) -> ReadView<'_> {
+        ReadView { db: self, snapshot: self.db().snapshot() }
+    }
+
+    /// A view of the newest writes, for their only writer.
+    pub(super) fn live(&self) -> LiveView<'_> {
+        LiveView(self)
+    }
+
+    /// Writes atomically, without a write-ahead log.
+    pub(crate) fn write(
+        &self,
+        writes: impl IntoIterator<Item = ((Space, Vec<u8>), Option<Bytes>)>,
+    ) -> io::Result<()> {
+        let columns = Space::ALL.map(|space| self.column(space));
+        let mut batch = WriteBatch::default();
+        for ((space, key), value) in writes {
+            let column = &columns[space as usize];
+            match value {
+                Some(value) => batch.put_cf(column, key, value),
+                None => batch.delete_cf(column, key),
+            }
+        }
+        let mut options = WriteOptions::default();
+        options.disable_wal(true);
+        self.db().write_opt(batch, &options).map_err(other)
+    }
+
+    /// Makes everything written so far durable.
+    pub(crate) fn flush(&self) -> io::Result<()> {
+        let columns = Space::ALL.map(|space| self.column(space));
+        let columns: Vec<&Arc<BoundColumnFamily<'_>>> = columns.iter().collect();
+        let mut options = FlushOptions::default();
+        options.set_wait(true);
+        self.db().flush_cfs_opt(&columns, &options).map_err(other)
+    }
+
+    /// Flushes and hard-links the files into `path`.
+    pub(super) fn checkpoint(&self, path: &Path) -> io::Result<()> {
+        self.flush()?;
+        Checkpoint::new(self.db()).and_then(|c| c.create_checkpoint(path)).map_err(other)
+    }
+}
+
+impl Drop for StateDb {
+    fn drop(&mut self) {
+        drop(self.db.take());
+        if self.obsolete.load(Ordering::Acquire)
+            && let Err(error) = fs::remove_dir_all(&self.path)
+        {
+            tracing::warn!(path = %self.path.display(), "cannot remove a replaced state: {error}");
+        }
+    }
+}
+
+/// A snapshot of the database.
+pub(crate) struct ReadView<'a> {
+    db: &'a StateDb,
+    snapshot: rocksdb::Snapshot<'a>,
+}
+
+impl View for ReadView<'_> {
+    fn get(&self, space: Space, key: &[u8]) -> io::Result<Option<Bytes>> {
+        let value = self.snapshot.get_pinned_cf(&self.db.column(space), key).map_err(other)?;
+        Ok(value.map(|value| Bytes::copy_from_slice(&value)))
+    }
+
+    fn walk(
+        &self,
+        space: Space,
+        start: &[u8],
+        end: Option<&[u8]>,
+        visit: &mut Visit<'_>,
+    ) -> io::Result<()> {
+        let column = self.db.column(space);
+        let iterator = self.snapshot.raw_iterator_cf_opt(&column, bounded(end));
+        walk(iterator, start, visit)
+    }
+}
+
+/// The database as it is now.
+pub(super) struct LiveView<'a>(&'a StateDb);
+
+impl View for LiveView<'_> {
+    fn get(&self, space: Space, key: &[u8]) -> io::Result<Option<Bytes>> {
+        let value = self.0.db().get_pinned_cf(&self.0.column(space), key).map_err(other)?;
+        Ok(value.map(|value| Bytes::copy_from_slice(&value)))
+    }
+
+    fn walk(
+        &self,
+        space: Space,
+        start: &[u8],
+        end: Option<&[u8]>,
+        visit: &mut Visit<'_>,
+    ) -> io::Result<()> {
+        let column = self.0.column(space);
+        walk(self.0.db().raw_iterator_cf_opt(&column, bounded(end)), start, visit)
+    }
+}
+
+fn bounded(end: Option<&[u8]>) -> ReadOptions {
+    let mut options = ReadOptions::default();
+    if let Some(end) = end {
+        options.set_iterate_upper_bound(end);
+    }
+    options
+}
+
+fn walk(mut iterator: DBRawIterator<'_>, start: &[u8], visit: &mut Visit<'_>) -> io::Result<()> {
+    iterator.seek(start);
+    while let Some((key, value)) = iterator.item() {
+        if visit(key, value) == ControlFlow::Break(()) {
+            return Ok(());
+        }
+        iterator.next();
+    }
+    iterator.status().map_err(other)
+}
+
+/// Points `CURRENT` to a folder, durably and at once.
+fn set_current(root: &Path, name: &str) -> io::Result<()> {
+    let fresh = root.join("CURRENT.new");
+    fs::write(&fresh, name)?;
+    fs::File::open(&fresh)?.sync_all()?;
+    fs::rename(&fresh, root.join(CURRENT))?;
+    fs::File::open(root)?.sync_all()
+}
+
+fn options() -> Options {
+    let mut options = Options::default();
+    options.create_if_missing(true);
+    options.create_missing_column_families(true);
+    options.set_atomic_flush(true);
+    options.set_db_write_buffer_size(WRITE_BUFFERS_BYTES);
+    options.set_max_background_jobs(2);
+    options.set_keep_log_file_num(2);
+    options.set_max_log_file_size(1 << 20);
+    options.set_log_level(rocksdb::LogLevel::Warn);
+    options.set_stats_dump_period_sec(0);
+    options.set_max_open_files(256);
+    options
+}
+
+fn column_options(cache: &Cache) -> Options {
+    let mut table = BlockBasedOptions::default();
+    table.set_block_cache(cache);
+    table.set_cache_index_and_filter_blocks(true);
+    table.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    table.set_bloom_filter(10.0, false);
+    table.set_format_version(5);
+    let mut options = Options::default();
+    options.set_block_based_table_factory(&table);
+    options.set_compression_type(DBCompressionType::Lz4);
+    options
+}

@@ -1,0 +1,180 @@
+//! Openraft's state machine: batches of entries in, one atomic write each, replies out.
+
+use std::{io, sync::Arc};
+
+use futures::{Stream, StreamExt};
+use openraft::{
+    EntryPayload, OptionalSend,
+    storage::{EntryResponder, RaftStateMachine},
+};
+use tokio::time::Instant;
+
+use super::{
+    Applied, AppliedEntry, Shared,
+    snapshot::{self, Builder, SnapshotFiles},
+};
+use crate::{
+    codec,
+    command::Reply,
+    log::{Durable, other},
+    metrics,
+    mvcc::{
+        Overlay, Space,
+        apply::{Machine, Position},
+        keys,
+    },
+    raft_types::{
+        Entry, LogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig, fence_of,
+    },
+    types::WatchBatch,
+};
+
+/// Entries that are applied as one write.
+const BATCH_ENTRIES_MAX: usize = 1_024;
+
+/// Applies entries to the state.
+pub(crate) struct StateMachine {
+    shared: Arc<Shared>,
+    machine: Machine,
+    entry: AppliedEntry,
+    durable: Durable,
+}
+
+type Responder = openraft::storage::ApplyResponder<TypeConfig>;
+
+impl StateMachine {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        machine: Machine,
+        entry: AppliedEntry,
+        durable: Durable,
+    ) -> StateMachine {
+        StateMachine { shared, machine, entry, durable }
+    }
+
+    /// Applies a batch: stage, write, publish, answer, in this order.
+    fn apply_batch(&mut self, batch: Vec<(Entry, Option<Responder>)>) -> io::Result<()> {
+        let start = Instant::now();
+        let db = self.shared.db();
+        let live = db.live();
+        let mut overlay = Overlay::new(&live);
+        let mut changes: Vec<WatchBatch> = Vec::new();
+        let mut replies = Vec::with_capacity(batch.len());
+        let mut leases_changed = false;
+        for (entry, responder) in batch {
+            let reply = match entry.payload {
+                EntryPayload::Blank => Reply::None,
+                EntryPayload::Membership(membership) => {
+                    let stored = StoredMembership::new(Some(entry.log_id), membership);
+                    self.entry.membership = stored;
+                    Reply::None
+                }
+                EntryPayload::Normal(proposal) => {
+                    let position =
+                        Position { fence: fence_of(&entry.log_id), index: entry.log_id.index };
+                    let envelope = proposal.open()?;
+                    let outcome = self.machine.apply(&mut overlay, position, &envelope)?;
+                    changes.extend(outcome.changes);
+                    leases_changed |=
+                        matches!(outcome.reply, Reply::Lease(_) | Reply::LeaseEnded { .. });
+                    outcome.reply
+                }
+            };
+            self.entry.log_id = Some(entry.log_id);
+            if let Some(responder) = responder {
+                replies.push((responder, reply));
+            }
+        }
+        overlay.put(Space::Meta, keys::APPLIED.to_vec(), codec::seal(&self.entry));
+        db.write(overlay.into_writes())?;
+        metrics::store().backend_commit_seconds.observe(start.elapsed().as_secs_f64());
+        self.publish(changes, leases_changed);
+        for (responder, reply) in replies {
+            responder.send(reply);
+        }
+        Ok(())
+    }
+
+    fn publish(&self, changes: Vec<WatchBatch>, leases_changed: bool) {
+        let header = self.machine.header;
+        self.shared.applied.send_modify(|applied| {
+            *applied = Applied {
+                next_index: self.entry.log_id.map_or(0, |id| id.index + 1),
+                revision: header.revision,
+                floor: header.floor,
+                lease_generation: applied.lease_generation + u64::from(leases_changed),
+            };
+        });
+        self.shared.hub.publish(changes, header.revision);
+        let metrics = metrics::store();
+        let gauge = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        metrics.proposals_applied.set(gauge(self.entry.log_id.map_or(0, |id| id.index)));
+        metrics.current_revision.set(gauge(header.revision.0));
+        metrics.compact_revision.set(gauge(header.floor.0));
+    }
+}
+
+impl RaftStateMachine<TypeConfig> for StateMachine {
+    type SnapshotData = SnapshotFiles;
+    type SnapshotBuilder = Builder;
+
+    async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
+        Ok((self.entry.log_id, self.entry.membership.clone()))
+    }
+
+    async fn apply<S>(&mut self, entries: S) -> io::Result<()>
+    where
+        S: Stream<Item = io::Result<EntryResponder<TypeConfig>>> + Unpin + OptionalSend,
+    {
+        let mut batches = entries.ready_chunks(BATCH_ENTRIES_MAX);
+        while let Some(batch) = batches.next().await {
+            let batch: Vec<(Entry, Option<Responder>)> = batch.into_iter().collect::<Result<_, _>>()?;
+            if let Some((last, _)) = batch.last()
+                && !self.durable.reaches(last.log_id.index).await
+            {
+                return Err(other("the log was closed before its entries were durable"));
+            }
+            self.apply_batch(batch)?;
+        }
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Builder {
+        Builder { shared: self.shared.clone() }
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        meta: &SnapshotMeta,
+        files: SnapshotFiles,
+    ) -> io::Result<()> {
+        let before = self.shared.db();
+        let root = self.shared.state_folder();
+        let db = before.successor(&root, files.path())?;
+        let (machine, entry) = {
+            let view = db.read();
+            (Machine::load(&view)?, AppliedEntry::load(&view)?)
+        };
+        if entry.log_id != meta.last_log_id {
+            return Err(other(format!(
+                "the snapshot ends with {:?} where its sender said {:?}",
+                entry.log_id, meta.last_log_id
+            )));
+        }
+        db.replace(&root, &before)?;
+        (self.machine, self.entry) = (machine, entry);
+        self.shared.db.store(Arc::new(db));
+        self.publish(Vec::new(), true);
+        self.shared.hub.resync(self.machine.header.revision);
+        Ok(())
+    }
+
+    async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
+        if self.entry.log_id.is_none() {
+            return Ok(None);
+        }
+        let shared = self.shared.clone();
+        let taken = tokio::task::spawn_blocking(move || snapshot::take(&shared)).await;
+        taken.map_err(io::Error::other)?
+    }
+}

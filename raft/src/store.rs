@@ -1,0 +1,221 @@
+//! The store's handle: cheap to clone, not generic, the same on every member.
+//!
+//! A write becomes a proposal, goes to whoever leads, and is tried again under the same identity
+//! until it is answered or its time is over. A linearizable read first learns from the leader how
+//! far this member must have applied.
+
+mod compactor;
+mod leadership;
+mod leases;
+mod open;
+mod proposing;
+mod read_index;
+
+use std::{sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use tokio::{runtime::Runtime, sync::watch, time::timeout};
+
+use crate::{
+    command::{Command, Reply},
+    error::{Error, Refusal},
+    log::LogStore,
+    mvcc,
+    peer::Peers,
+    proposals::Sequencer,
+    raft_types::Raft,
+    state::Shared,
+    types::{
+        Consistency, LeaseId, Leadership, Member, MemberId, RangeReply, RangeRequest, Revision,
+        Txn, TxnReply, WatchRequest,
+    },
+    watch::Watch,
+};
+use kontiki_base::tasks::Tasks;
+
+pub use self::open::PROTOCOL_VERSION;
+pub(crate) use self::{
+    open::{ClusterIdentity, Identified},
+    proposing::Attempt,
+    read_index::ReadIndex,
+};
+use self::read_index::ReadIndexes;
+
+/// How long a leader that stops waits for another to take over.
+const HANDOVER_MAX: Duration = Duration::from_secs(2);
+
+/// A member's handle to the replicated store.
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) identified: Arc<Identified>,
+    pub(crate) raft: Raft,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) log: LogStore,
+    pub(crate) sequencer: Sequencer,
+    pub(crate) peers: Peers,
+    pub(crate) leadership: watch::Sender<Leadership>,
+    read_indexes: ReadIndexes,
+    ready: tokio::sync::OnceCell<()>,
+    tasks: Tasks,
+    runtime: Mutex<Option<Runtime>>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.lock().take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Store").field(&self.id()).finish()
+    }
+}
+
+impl Store {
+    /// This member.
+    pub fn id(&self) -> MemberId {
+        self.0.identified.member
+    }
+
+    /// The cluster it belongs to; 0 until it has been added to one.
+    pub fn cluster_id(&self) -> u64 {
+        self.0.identified.cluster().map_or(0, |cluster| cluster.id)
+    }
+
+    /// Executes a transaction. It is applied at most once, and acknowledged once it is durable on
+    /// a majority. After [`Error::Timeout`] it may or may not have happened.
+    pub async fn txn(&self, txn: Txn) -> Result<TxnReply, Error> {
+        match self.0.propose(Command::Txn(txn)).await? {
+            Reply::Txn(reply) => Ok(reply),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Reads keys.
+    pub async fn range(&self, request: RangeRequest) -> Result<RangeReply, Error> {
+        if request.consistency == Consistency::Linearizable {
+            self.read_index().await?;
+        }
+        let shared = self.0.shared.clone();
+        let read = move || mvcc::range::range(&shared.db().read(), &request);
+        tokio::task::spawn_blocking(read).await.map_err(|_| Error::ShutDown)?
+    }
+
+    /// Subscribes to changes.
+    pub async fn watch(&self, request: WatchRequest) -> Result<Watch, Error> {
+        if let Some(from) = request.from {
+            let oldest = self.0.shared.applied().floor;
+            if from < oldest {
+                return Err(Error::Compacted { requested: from, oldest });
+            }
+        }
+        Ok(Watch::new(self.0.shared.clone(), request))
+    }
+
+    /// Waits until this member has applied everything that was acknowledged anywhere before the
+    /// call, and says its revision.
+    pub async fn read_index(&self) -> Result<Revision, Error> {
+        let index = self.0.read_indexes.next().await?;
+        let mut applied = self.0.shared.watch_applied();
+        let reached = applied.wait_for(|applied| applied.next_index > index);
+        match timeout(read_index::READ_INDEX_MAX, reached).await {
+            Ok(Ok(applied)) => Ok(applied.revision),
+            Ok(Err(_)) => Err(Error::ShutDown),
+            Err(_) => Err(Error::Timeout {
+                waited: read_index::READ_INDEX_MAX,
+                last: format!("this member has not applied entry {index}"),
+            }),
+        }
+    }
+
+    /// The revision that is applied here.
+    pub fn revision(&self) -> Revision {
+        self.0.shared.applied().revision
+    }
+
+    /// Waits until this member may serve: it has applied up to a read index that was taken after
+    /// its start. Returns at once when called again.
+    pub async fn ready(&self) -> Result<(), Error> {
+        let caught_up = || async {
+            loop {
+                match self.read_index().await {
+                    Ok(_) => return Ok(()),
+                    Err(Error::Timeout { .. }) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        };
+        self.0.ready.get_or_try_init(caught_up).await.copied()
+    }
+
+    /// Whether [`Store::ready`] would return at once.
+    pub fn is_ready(&self) -> bool {
+        self.0.ready.initialized()
+    }
+
+    /// Who leads, and the fence while it is this member.
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.0.leadership.subscribe()
+    }
+
+    /// All members, as this one knows them.
+    pub fn members(&self) -> Vec<Member> {
+        self.0.members()
+    }
+
+    /// Creates a lease: keys attached to it are deleted when it ends.
+    pub async fn lease_grant(&self, ttl: Duration) -> Result<LeaseId, Error> {
+        match self.0.propose(Command::LeaseGrant { ttl }).await? {
+            Reply::Lease(lease) => Ok(lease),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Forgets history before `revision`. That it is forgotten already is fine.
+    pub async fn compact(&self, revision: Revision) -> Result<(), Error> {
+        match self.0.propose(Command::Compact { revision }).await {
+            Ok(_) | Err(Error::Refused(Refusal::CompactedAlready { .. })) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A fingerprint of what this member holds at a revision (its latest when `None`): equal on
+    /// all members that have applied it and have the same compaction floor.
+    pub async fn hash(&self, at: Option<Revision>) -> Result<(Revision, u64), Error> {
+        let shared = self.0.shared.clone();
+        let hash = move || mvcc::hash::hash(&shared.db().read(), at);
+        tokio::task::spawn_blocking(hash).await.map_err(|_| Error::ShutDown)?
+    }
+
+    /// Hands leadership over if this member has it, stops, and flushes.
+    pub async fn shutdown(&self) -> Result<(), Error> {
+        let inner = &self.0;
+        if let Err(error) = timeout(HANDOVER_MAX, inner.hand_over()).await {
+            tracing::info!("stopping without a successor: {error}");
+        }
+        inner.sequencer.close();
+        inner.shared.hub().close();
+        inner.tasks.stop().await;
+        inner.raft.shutdown().await.map_err(|error| Error::Storage(std::io::Error::other(error)))?;
+        let (shared, log) = (inner.shared.clone(), inner.log.clone());
+        let flush = move || {
+            shared.db().flush()?;
+            log.close();
+            Ok::<(), std::io::Error>(())
+        };
+        tokio::task::spawn_blocking(flush).await.map_err(|_| Error::ShutDown)??;
+        if let Some(runtime) = inner.runtime.lock().take() {
+            runtime.shutdown_background();
+        }
+        Ok(())
+    }
+}
+
+fn unexpected(reply: &Reply) -> Error {
+    Error::Storage(std::io::Error::other(format!("the reply {reply:?} is of another command")))
+}

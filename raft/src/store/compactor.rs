@@ -1,0 +1,45 @@
+//! Dropping compacted history in the background, a step at a time.
+
+use std::{io, sync::Arc};
+
+use kontiki_base::CancellationToken;
+
+use crate::{mvcc::compact, state::Shared};
+
+/// Changes looked at per step: about a millisecond of work, and one write.
+const CHANGES_PER_STEP: usize = 1_000;
+
+/// Follows the floor.
+pub(super) async fn run(shared: Arc<Shared>, shutdown: CancellationToken) -> io::Result<()> {
+    let mut applied = shared.watch_applied();
+    let mut done = None;
+    loop {
+        let floor = applied.borrow_and_update().floor;
+        if done != Some(floor) {
+            let mut resume = Some(Vec::new());
+            while let Some(from) = resume.take()
+                && !shutdown.is_cancelled()
+            {
+                let shared = shared.clone();
+                let step = tokio::task::spawn_blocking(move || step(&shared, &from)).await;
+                resume = step.map_err(io::Error::other)??;
+            }
+            done = Some(floor);
+        }
+        let risen = applied.wait_for(|applied| Some(applied.floor) != done);
+        tokio::select! { biased;
+            () = shutdown.cancelled() => return Ok(()),
+            risen = risen => if risen.is_err() { return Ok(()) },
+        }
+    }
+}
+
+fn step(shared: &Shared, from: &[u8]) -> io::Result<Option<Vec<u8>>> {
+    let db = shared.db();
+    let step = {
+        let view = db.read();
+        compact::plan_from(&view, from, CHANGES_PER_STEP)?
+    };
+    db.write(step.remove.into_iter().map(|key| (key, None)))?;
+    Ok(step.resume)
+}

@@ -1,0 +1,205 @@
+//! Starting a member: its folder, its identity, its runtime, its tasks.
+
+use std::{
+    io,
+    path::Path,
+    sync::{Arc, OnceLock},
+};
+
+use kontiki_base::tasks::{TaskKind, Tasks};
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use tokio::{runtime::Runtime, sync::watch};
+
+use super::{Inner, ReadIndexes, Store, compactor, leadership, leases};
+use crate::{
+    error::Error,
+    log::LogStore,
+    options::{Options, Start},
+    peer::{self, Peers},
+    proposals::Sequencer,
+    raft_types::{MemberNode, Raft},
+    state::{self, StateMachine},
+    types::MemberId,
+};
+
+/// Of what peers say to each other; members more than one apart refuse each other.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// Threads of Raft's own runtime: load on the API's runtime never delays a heartbeat.
+const RAFT_THREADS: usize = 4;
+
+/// A cluster, and its life after a restore.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ClusterIdentity {
+    pub(crate) id: u64,
+    /// Rises with every restore, so that members of before cannot come back.
+    pub(crate) generation: u64,
+}
+
+/// What the folder says this member is.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct StoredIdentity {
+    member: MemberId,
+    cluster: Option<ClusterIdentity>,
+}
+
+const IDENTITY: &str = "identity";
+const BOOT: &str = "boot";
+
+/// Who this member is; a member that waits to be added learns its cluster from the first leader.
+pub(crate) struct Identified {
+    pub(crate) member: MemberId,
+    cluster: OnceLock<ClusterIdentity>,
+    log: LogStore,
+}
+
+impl Identified {
+    fn load(log: &LogStore, start: Start) -> io::Result<Identified> {
+        let stored: Option<StoredIdentity> = log.read_own(IDENTITY)?;
+        let mut stored =
+            stored.unwrap_or_else(|| StoredIdentity { member: random_member(), cluster: None });
+        if stored.cluster.is_none() && start == Start::Bootstrap {
+            let id = rand::random::<u64>().max(1);
+            stored.cluster = Some(ClusterIdentity { id, generation: 1 });
+        }
+        log.write_own(IDENTITY, &stored)?;
+        let cluster = stored.cluster.map_or_else(OnceLock::new, OnceLock::from);
+        Ok(Identified { member: stored.member, cluster, log: log.clone() })
+    }
+
+    pub(crate) fn cluster(&self) -> Option<ClusterIdentity> {
+        self.cluster.get().copied()
+    }
+
+    /// Joins a cluster, durably; `false` if it belongs to another.
+    pub(crate) fn adopt(&self, cluster: ClusterIdentity) -> io::Result<bool> {
+        if let Some(known) = self.cluster() {
+            return Ok(known == cluster);
+        }
+        let stored = StoredIdentity { member: self.member, cluster: Some(cluster) };
+        self.log.write_own(IDENTITY, &stored)?;
+        Ok(*self.cluster.get_or_init(|| cluster) == cluster)
+    }
+}
+
+/// Never 0, which means nobody; random, so never used twice.
+fn random_member() -> MemberId {
+    MemberId(rand::random::<u64>().max(1))
+}
+
+impl Store {
+    /// Starts a member in its folder.
+    pub async fn open(options: Options, tasks: &Tasks) -> Result<Store, Error> {
+        let tasks = tasks.child();
+        let folder = options.data_dir.clone();
+        let prepare = move || prepare(&folder, options.start).map(|opened| (opened, options));
+        let (opened, options) = tokio::task::spawn_blocking(prepare)
+            .await
+            .map_err(|error| Error::Storage(io::Error::other(error)))??;
+        let runtime = raft_runtime()?;
+        let starting = runtime.spawn(start(options, opened, tasks));
+        let inner = starting.await.map_err(|error| Error::Storage(io::Error::other(error)))??;
+        *inner.runtime.lock() = Some(runtime);
+        Ok(Store(inner))
+    }
+}
+
+fn raft_runtime() -> Result<Runtime, Error> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(RAFT_THREADS)
+        .max_blocking_threads(8)
+        .thread_name("raft")
+        .enable_all()
+        .build()
+        .map_err(Error::Storage)
+}
+
+/// What the folder holds.
+struct Opened {
+    log: LogStore,
+    identified: Identified,
+    boot: u64,
+    shared: Arc<state::Shared>,
+    machine: StateMachine,
+}
+
+fn prepare(folder: &Path, start: Start) -> Result<Opened, Error> {
+    let unusable = |error: io::Error| Error::DataFolder {
+        path: folder.to_owned(),
+        reason: kontiki_base::tasks::render(&error),
+    };
+    std::fs::create_dir_all(folder).map_err(unusable)?;
+    let log = LogStore::open(&folder.join("log")).map_err(unusable)?;
+    let identified = Identified::load(&log, start).map_err(unusable)?;
+    let boot = log.read_own::<u64>(BOOT).map_err(unusable)?.unwrap_or(0) + 1;
+    log.write_own(BOOT, &boot).map_err(unusable)?;
+    let (shared, machine, entry) = state::open(folder).map_err(unusable)?;
+    let machine = StateMachine::new(shared.clone(), machine, entry, log.durable());
+    Ok(Opened { log, identified, boot, shared, machine })
+}
+
+async fn start(options: Options, opened: Opened, tasks: Tasks) -> Result<Arc<Inner>, Error> {
+    let Opened { log, identified, boot, shared, machine } = opened;
+    let config = options.timing.raft_config().map_err(|error| Error::DataFolder {
+        path: options.data_dir.clone(),
+        reason: format!("timing: {error}"),
+    })?;
+    let member = identified.member;
+    let identified = Arc::new(identified);
+    let peers = Peers::new(identified.clone(), &options)?;
+    let raft = Raft::new(member.0, Arc::new(config), peers.clone(), log.clone(), machine)
+        .await
+        .map_err(|error| Error::Storage(io::Error::other(error)))?;
+    let node = MemberNode {
+        name: options.name.clone(),
+        peer_address: options.peer_address.clone(),
+        api_address: options.api_address.clone(),
+    };
+    let (read_indexes, read_index_queue) = ReadIndexes::new();
+    let inner = Arc::new(Inner {
+        raft,
+        shared,
+        log,
+        sequencer: Sequencer::new(member, boot),
+        peers,
+        leadership: watch::Sender::default(),
+        read_indexes,
+        ready: tokio::sync::OnceCell::new(),
+        tasks: tasks.clone(),
+        runtime: Mutex::new(None),
+        identified,
+    });
+    peer::serve(&inner, &options, &tasks).await?;
+    if options.start == Start::Bootstrap {
+        initialize(&inner.raft, member, &node).await?;
+    }
+    tracing::info!(
+        member = %member, cluster = format!("{:016x}", inner.identified.cluster().map_or(0, |c| c.id)),
+        boot, revision = %inner.shared.applied().revision, "the store has started"
+    );
+    tasks.spawn(TaskKind::vital("raft"), leadership::follow(inner.clone(), tasks.shutdown()));
+    tasks.spawn_infallible(
+        TaskKind::vital("read index"),
+        super::read_index::run(inner.clone(), read_index_queue, tasks.shutdown()),
+    );
+    tasks.spawn_infallible(
+        TaskKind::vital("lease keeper"),
+        leases::run(inner.clone(), tasks.shutdown()),
+    );
+    tasks.spawn(
+        TaskKind::vital("compactor"),
+        compactor::run(inner.shared.clone(), tasks.shutdown()),
+    );
+    Ok(inner)
+}
+
+/// Makes this member the first voter of its cluster, unless it is one already.
+async fn initialize(raft: &Raft, member: MemberId, node: &MemberNode) -> Result<(), Error> {
+    let storage = |error: String| Error::Storage(io::Error::other(error));
+    if raft.is_initialized().await.map_err(|error| storage(error.to_string()))? {
+        return Ok(());
+    }
+    let members = std::collections::BTreeMap::from([(member.0, node.clone())]);
+    raft.initialize(members).await.map_err(|error| storage(error.to_string()))
+}

@@ -1,0 +1,110 @@
+//! Members in folders, with certificates of one authority.
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+};
+
+use kontiki_base::{
+    pki::{Authority, CertificateRequest, Usage},
+    tasks::Tasks,
+    tls::Roots,
+};
+use kontiki_raft::{
+    Compare, KeyRange, LeaseId, Op, Options, PeerTls, RangeRequest, Revision, Start, Store, Timing,
+    Txn, TxnReply,
+};
+
+/// A data folder that goes away.
+pub(crate) struct Folder(tempfile::TempDir);
+
+impl Folder {
+    pub(crate) fn new() -> Folder {
+        Folder(tempfile::tempdir().unwrap())
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+/// One authority for all members of a test.
+pub(crate) struct Lab {
+    authority: Authority,
+    pub(crate) tasks: Tasks,
+}
+
+impl Lab {
+    pub(crate) fn new() -> Lab {
+        Lab { authority: Authority::generate("kontiki-store").unwrap(), tasks: Tasks::new() }
+    }
+
+    pub(crate) fn options(&self, name: &str, folder: PathBuf, start: Start) -> Options {
+        let listen = free_address();
+        let request =
+            CertificateRequest::serving(name, vec![], vec![listen.ip()], Usage::Peer);
+        Options {
+            data_dir: folder,
+            name: name.to_owned(),
+            listen,
+            peer_address: listen.to_string(),
+            api_address: format!("{name}:6443"),
+            tls: PeerTls {
+                identity: self.authority.issue(&request).unwrap(),
+                roots: Roots { pem: self.authority.certificate_pem.clone() },
+            },
+            timing: Timing::default(),
+            start,
+        }
+    }
+
+    pub(crate) async fn open(&self, name: &str, folder: &Path, start: Start) -> Store {
+        Store::open(self.options(name, folder.to_owned(), start), &self.tasks).await.unwrap()
+    }
+}
+
+/// A loopback address nobody listens on.
+pub(crate) fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+pub(crate) fn put(key: &str, value: &str) -> Txn {
+    put_with(key, value, LeaseId(0))
+}
+
+pub(crate) fn put_with(key: &str, value: &str, lease: LeaseId) -> Txn {
+    let op =
+        Op::Put { key: key.to_owned().into(), value: value.to_owned().into(), lease };
+    Txn { success: vec![op], ..Txn::default() }
+}
+
+pub(crate) fn delete(key: &str) -> Txn {
+    let op = Op::Delete { range: KeyRange::key(key.to_owned()) };
+    Txn { success: vec![op], ..Txn::default() }
+}
+
+pub(crate) fn put_if(key: &str, value: &str, at: Revision) -> Txn {
+    Txn { compares: vec![Compare::mod_revision(key.to_owned(), at)], ..put(key, value) }
+}
+
+/// `key=value@mod` of a range, space separated.
+pub(crate) async fn dump(store: &Store, request: RangeRequest) -> String {
+    let reply = store.range(request).await.unwrap();
+    let kvs: Vec<String> = reply
+        .kvs
+        .iter()
+        .map(|kv| {
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            format!("{}={}@{}", text(&kv.key), text(&kv.value), kv.mod_revision)
+        })
+        .collect();
+    kvs.join(" ")
+}
+
+pub(crate) fn all() -> RangeRequest {
+    RangeRequest::new(KeyRange::prefix(""))
+}
+
+pub(crate) fn revision(reply: &TxnReply) -> u64 {
+    reply.revision.0
+}

@@ -1,0 +1,153 @@
+//! A cluster of one.
+
+use std::time::Duration;
+
+use kontiki_raft::{
+    Error, Fence, KeyRange, LeaseId, RangeRequest, Refusal, Revision, Start, Txn, WatchBatch,
+    WatchError, WatchEventKind, WatchRequest,
+};
+
+use crate::lab::{Folder, Lab, all, delete, dump, put, put_if, put_with, revision};
+
+fn watch_from(from: u64) -> WatchRequest {
+    WatchRequest { range: KeyRange::prefix("a"), from: Some(Revision(from)), previous: false }
+}
+
+fn render(batch: &WatchBatch) -> String {
+    let events: Vec<String> = batch
+        .events
+        .iter()
+        .map(|event| {
+            let key = String::from_utf8_lossy(&event.kv.key).into_owned();
+            match event.kind {
+                WatchEventKind::Put => {
+                    format!("{key}={}", String::from_utf8_lossy(&event.kv.value))
+                }
+                WatchEventKind::Delete => format!("-{key}"),
+            }
+        })
+        .collect();
+    format!("{}@{}", events.join(","), batch.revision)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_are_read_watched_and_survive_a_restart() {
+    let (lab, folder) = (Lab::new(), Folder::new());
+    let store = lab.open("m1", folder.path(), Start::Bootstrap).await;
+    store.ready().await.unwrap();
+    let mut live = store.watch(watch_from(2)).await.unwrap();
+    assert_eq!(revision(&store.txn(put("a1", "x")).await.unwrap()), 2);
+    assert_eq!(revision(&store.txn(put("b", "y")).await.unwrap()), 3);
+    let stale = store.txn(put_if("a1", "z", Revision(9))).await.unwrap();
+    assert_eq!((stale.succeeded, revision(&stale)), (false, 3));
+    store.txn(put_if("a1", "z", Revision(2))).await.unwrap();
+    store.txn(delete("a1")).await.unwrap();
+    assert_eq!(dump(&store, all()).await, "b=y@3");
+    let before = RangeRequest { revision: Some(Revision(4)), ..all() };
+    assert_eq!(dump(&store, before.clone()).await, "a1=z@4 b=y@3");
+
+    let mut seen = Vec::new();
+    while seen.len() < 3 {
+        let batch = live.recv().await.unwrap();
+        if !batch.events.is_empty() {
+            seen.push(render(&batch));
+        }
+    }
+    assert_eq!(seen, ["a1=x@2", "a1=z@4", "-a1@5"]);
+
+    let (id, cluster) = (store.id(), store.cluster_id());
+    let hash = store.hash(None).await.unwrap();
+    store.shutdown().await.unwrap();
+    drop((store, live));
+
+    let store = lab.open("m1", folder.path(), Start::Bootstrap).await;
+    store.ready().await.unwrap();
+    assert_eq!((store.id(), store.cluster_id()), (id, cluster));
+    assert_eq!(store.revision(), Revision(5));
+    assert_eq!(store.hash(None).await.unwrap(), hash);
+    assert_eq!(dump(&store, before).await, "a1=z@4 b=y@3");
+    let mut replayed = store.watch(watch_from(4)).await.unwrap();
+    assert_eq!(render(&replayed.recv().await.unwrap()), "a1=z@4");
+    assert_eq!(render(&replayed.recv().await.unwrap()), "-a1@5");
+    store.txn(put("a2", "w")).await.unwrap();
+    assert_eq!(render(&replayed.recv().await.unwrap()), "a2=w@6");
+    store.shutdown().await.unwrap();
+    assert!(matches!(replayed.recv().await, Err(WatchError::Closed)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quiet_watch_reports_progress_and_answers_when_asked() {
+    let (lab, folder) = (Lab::new(), Folder::new());
+    let store = lab.open("m1", folder.path(), Start::Bootstrap).await;
+    let mut watch = store.watch(watch_from(2)).await.unwrap();
+    let reply = store.txn(put("b", "y")).await.unwrap();
+    watch.progress_request().request();
+    let progress = loop {
+        let batch = watch.recv().await.unwrap();
+        assert!(batch.events.is_empty());
+        if batch.revision >= reply.revision {
+            break batch.revision;
+        }
+    };
+    assert_eq!(progress, reply.revision);
+    store.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn compaction_sets_a_floor_for_reads_and_watches() {
+    let (lab, folder) = (Lab::new(), Folder::new());
+    let store = lab.open("m1", folder.path(), Start::Bootstrap).await;
+    for value in ["1", "2", "3"] {
+        store.txn(put("a", value)).await.unwrap();
+    }
+    store.compact(Revision(3)).await.unwrap();
+    store.compact(Revision(3)).await.unwrap();
+    let at = |revision| RangeRequest { revision: Some(Revision(revision)), ..all() };
+    assert!(matches!(
+        store.range(at(2)).await,
+        Err(Error::Compacted { requested: Revision(2), oldest: Revision(3) })
+    ));
+    assert_eq!(dump(&store, at(3)).await, "a=2@3");
+    assert!(matches!(store.watch(watch_from(2)).await, Err(Error::Compacted { .. })));
+    let mut watch = store.watch(watch_from(3)).await.unwrap();
+    assert_eq!(render(&watch.recv().await.unwrap()), "a=2@3");
+    assert!(matches!(store.range(at(99)).await, Err(Error::FutureRevision { .. })));
+    assert!(store.compact(Revision(99)).await.is_err());
+    store.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expired_lease_takes_its_keys_along() {
+    let (lab, folder) = (Lab::new(), Folder::new());
+    let store = lab.open("m1", folder.path(), Start::Bootstrap).await;
+    let lease = store.lease_grant(Duration::from_millis(100)).await.unwrap();
+    let mut watch = store.watch(watch_from(2)).await.unwrap();
+    store.txn(put_with("a1", "x", lease)).await.unwrap();
+    store.txn(put_with("a2", "x", lease)).await.unwrap();
+    store.txn(put("a2", "detached")).await.unwrap();
+    let mut seen = String::new();
+    while !seen.contains('-') {
+        seen = render(&watch.recv().await.unwrap());
+    }
+    assert_eq!(seen, "-a1@5");
+    assert_eq!(dump(&store, all()).await, "a2=detached@4");
+    let gone = store.txn(put_with("a3", "x", lease)).await;
+    assert!(matches!(gone, Err(Error::Refused(Refusal::LeaseNotFound { .. }))));
+    let never = store.txn(put_with("a3", "x", LeaseId(999))).await;
+    assert!(matches!(never, Err(Error::Refused(Refusal::LeaseNotFound { .. }))));
+    store.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_under_another_leadership_is_refused() {
+    let (lab, folder) = (Lab::new(), Folder::new());
+    let store = lab.open("m1", folder.path(), Start::Bootstrap).await;
+    let mut leadership = store.leadership();
+    let own = leadership.wait_for(|now| now.fence.is_some()).await.unwrap().fence.unwrap();
+    let fenced = |fence| Txn { fence: Some(fence), ..put("a", "x") };
+    store.txn(fenced(own)).await.unwrap();
+    let before = Fence { term: own.term - 1, ..own };
+    let refused = store.txn(fenced(before)).await;
+    assert!(matches!(refused, Err(Error::Refused(Refusal::Fenced { .. }))), "{refused:?}");
+    store.shutdown().await.unwrap();
+}
