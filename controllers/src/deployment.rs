@@ -158,7 +158,7 @@ fn roll(
 }
 
 /// The Deployment's ReplicaSets; orphans that match are adopted, strangers released.
-fn claim<'a>(world: &'a World, deployment: &Deployment, plan: &mut Plan) -> Vec<&'a ReplicaSet> {
+fn claim<'a>(world: &'a World, deployment: &'a Deployment, plan: &mut Plan) -> Vec<&'a ReplicaSet> {
     let mut owned = Vec::new();
     let mut actions = Vec::new();
     for rs in world.replica_sets.in_namespace(deployment.namespace()) {
@@ -191,12 +191,10 @@ fn selects_all(deployment: &Deployment) -> Plan {
     let mut plan = Plan::nothing("its selector is empty");
     let observed = deployment.status.as_ref().and_then(|status| status.observed_generation);
     if observed < deployment.metadata.generation {
-        let message =
-            "This deployment is selecting all pods. A non-empty selector is required.";
+        let message = "This deployment is selecting all pods. A non-empty selector is required.";
         plan.notes.push(Note::warning(deployment, "SelectingAll", message));
         let mut updated = deployment.clone();
-        updated.status.get_or_insert_default().observed_generation =
-            deployment.metadata.generation;
+        updated.status.get_or_insert_default().observed_generation = deployment.metadata.generation;
         plan.then(Action::update_status(deployment, &updated));
     }
     plan

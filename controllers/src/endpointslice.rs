@@ -56,8 +56,7 @@ impl Controller for EndpointSliceController {
             }
             Change::Pod(delta) => wake_by_pod(world, delta, keys),
             Change::Node(delta) => {
-                let zone = |node: &k8s_openapi::api::core::v1::Node| endpoint::zone_of(node);
-                if delta.old.map(zone) != delta.new.map(zone) {
+                if delta.old.and_then(endpoint::zone_of) != delta.new.and_then(endpoint::zone_of) {
                     self.all(world, keys);
                 }
             }
@@ -84,7 +83,8 @@ fn wake_by_pod(world: &World, delta: &Delta<'_, Pod>, keys: &mut Keys) {
     for pod in delta.sides() {
         for service in world.services.in_namespace(pod.namespace()) {
             let pairs = selector_of(service);
-            if pairs.is_some_and(|pairs| selector::matches_pairs(pairs, pod.metadata.labels.as_ref()))
+            if pairs
+                .is_some_and(|pairs| selector::matches_pairs(pairs, pod.metadata.labels.as_ref()))
             {
                 keys.insert(Key::of(&**service));
             }

@@ -104,9 +104,8 @@ fn collect(world: &World, entry: &Entry, owners: &Owners) -> Plan {
         if owners.dangling.is_empty() && owners.waiting.is_empty() {
             return Plan::nothing("an owner is there");
         }
-        let leaving = |uid: &str| {
-            owners.dangling.iter().chain(&owners.waiting).any(|other| other == uid)
-        };
+        let leaving =
+            |uid: &str| owners.dangling.iter().chain(&owners.waiting).any(|other| other == uid);
         let mut plan = Plan::default();
         plan.then([without_owners(entry, leaving)]);
         return plan;
@@ -145,9 +144,10 @@ fn delete(entry: &Entry, propagation: Propagation) -> Action {
 /// Foreground deletion: the finalizer goes when no blocking dependent is left.
 fn await_dependents(world: &World, entry: &Entry) -> Plan {
     let blocking = world.graph.dependents(&entry.uid).filter(|dependent| {
-        dependent.owners.iter().any(|owner| {
-            owner.uid == entry.uid && owner.block_owner_deletion.unwrap_or(false)
-        })
+        dependent
+            .owners
+            .iter()
+            .any(|owner| owner.uid == entry.uid && owner.block_owner_deletion.unwrap_or(false))
     });
     let blocking = blocking.count();
     if blocking > 0 {

@@ -127,9 +127,7 @@ fn deletions(namespace: &Namespace, content: &Content) -> Vec<Action> {
 
 fn finalize(namespace: &Namespace) -> Action {
     let mut finalized = namespace.clone();
-    if let Some(finalizers) =
-        finalized.spec.as_mut().and_then(|spec| spec.finalizers.as_mut())
-    {
+    if let Some(finalizers) = finalized.spec.as_mut().and_then(|spec| spec.finalizers.as_mut()) {
         finalizers.retain(|finalizer| finalizer != FINALIZER);
     }
     Action::new(Write::Finalize { target: Target::of(namespace), object: finalized.to_value() })

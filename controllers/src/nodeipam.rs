@@ -86,8 +86,7 @@ pub(crate) fn plan(options: &Options, world: &World, _context: Context<'_>) -> P
         plan.because("allocation is switched off");
         return plan;
     }
-    let mut used: BTreeSet<IpNet> =
-        world.nodes.iter().flat_map(|node| ranges_of(node)).collect();
+    let mut used: BTreeSet<IpNet> = world.nodes.iter().flat_map(|node| ranges_of(node)).collect();
     let waiting = world.nodes.iter().filter(|node| ranges_of(node).is_empty());
     let mut actions = Vec::new();
     for node in waiting.filter(|node| !node.is_deleting()).take(BATCH_MAX) {

@@ -137,7 +137,8 @@ pub(crate) fn plan(options: &Options, world: &World, key: &Key, context: Context
 
 fn brake(options: &Options, world: &World, context: Context<'_>) -> zone::Brake {
     zone::Brake::observe(world, |node| {
-        conditions::readiness(node) != Some("True") || life(options, world, node, context) == Life::Lost
+        conditions::readiness(node) != Some("True")
+            || life(options, world, node, context) == Life::Lost
     })
 }
 

@@ -77,7 +77,9 @@ pub(crate) fn plan(world: &World, key: &Key, context: Context<'_>) -> Plan {
     let Some(rs) = world.replica_sets.get(key) else { return Plan::nothing("it is gone") };
     let claimed = claim::plan(world, rs);
     let mut plan = Plan::default();
-    plan.then(status::plan(rs, &claimed, context, &mut plan.recheck_after));
+    let (status, recheck) = status::plan(rs, &claimed, context);
+    plan.recheck_after = recheck;
+    plan.then(status);
     plan.then(claimed.actions);
     if rs.is_deleting() {
         plan.because("it is being deleted");

@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use kontiki_base::tasks::{TaskKind, Tasks};
-use kontiki_client::{
-    Client, EventRecorder, FenceReceiver, Leadership, Turn, store::Progress,
-};
+use kontiki_client::{Client, EventRecorder, FenceReceiver, Leadership, Turn, store::Progress};
 use parking_lot::RwLock;
 
 use crate::{
@@ -59,8 +57,7 @@ impl Service {
         metrics::set_leading(false);
         let mut leadership = Leadership::new(self.client, self.leadership, LEASE, &tasks);
         loop {
-            let caches: Vec<&dyn Progress> =
-                shared.caches.values().map(|cache| &**cache).collect();
+            let caches: Vec<&dyn Progress> = shared.caches.values().map(|cache| &**cache).collect();
             let Some(turn) = leadership.next_turn(&caches).await else { return };
             metrics::set_leading(true);
             act(&turn, &loops, &shared, &tasks).await;
@@ -84,12 +81,8 @@ async fn act(turn: &Turn, loops: &[Arc<Loop>], shared: &Arc<Shared>, tasks: &Tas
         let source = one.controller.event_source();
         let recorder = EventRecorder::start(turn.client.clone(), source, "", &workers);
         for _ in 0..one.controller.workers() {
-            let work = worker::work(
-                one.clone(),
-                shared.clone(),
-                turn.client.clone(),
-                recorder.clone(),
-            );
+            let work =
+                worker::work(one.clone(), shared.clone(), turn.client.clone(), recorder.clone());
             let over = turn.over.clone();
             workers.spawn_infallible(TaskKind::logged("controller"), async move {
                 tokio::select! { biased;

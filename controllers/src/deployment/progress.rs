@@ -131,7 +131,11 @@ fn judge(
     }
     // The verdict on an earlier ReplicaSet says nothing of this one, and would never time out.
     if reason == AVAILABLE {
-        return if names_new(revisions, Some(current)) { Verdict::Unchanged } else { Verdict::Found };
+        return if names_new(revisions, Some(current)) {
+            Verdict::Unchanged
+        } else {
+            Verdict::Found
+        };
     }
     let deadline = deployment.spec.as_ref().and_then(|spec| spec.progress_deadline_seconds);
     if reason == TIMED_OUT || remaining(current, deadline.unwrap_or(NO_DEADLINE), now).is_none() {
@@ -143,7 +147,9 @@ fn judge(
 fn names_new(revisions: &Revisions<'_>, condition: Option<&DeploymentCondition>) -> bool {
     let message = condition.and_then(|known| known.message.as_deref()).unwrap_or_default();
     match &revisions.new {
-        Some(new) => !message.contains("ReplicaSet") || message.contains(&format!("{:?}", new.name())),
+        Some(new) => {
+            !message.contains("ReplicaSet") || message.contains(&format!("{:?}", new.name()))
+        }
         None => true,
     }
 }

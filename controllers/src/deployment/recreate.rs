@@ -7,12 +7,7 @@ use super::{budget::Budget, revisions::Revisions};
 use crate::{action::Plan, pods, world::World};
 
 /// Takes the old ReplicaSets to zero, and then the new one to its size.
-pub(super) fn plan(
-    world: &World,
-    budget: &Budget,
-    revisions: &mut Revisions<'_>,
-    plan: &mut Plan,
-) {
+pub(super) fn plan(world: &World, budget: &Budget, revisions: &mut Revisions<'_>, plan: &mut Plan) {
     let active = revisions.old.iter().any(|old| old.replicas() > 0);
     for old in revisions.old.iter_mut().filter(|old| old.replicas() > 0) {
         old.resize(0, budget);

@@ -104,15 +104,10 @@ pub(super) struct Revisions<'a> {
 
 impl<'a> Revisions<'a> {
     /// Tells the new ReplicaSet from the old ones.
-    pub(super) fn classify(
-        deployment: &'a Deployment,
-        owned: &[&'a ReplicaSet],
-    ) -> Revisions<'a> {
+    pub(super) fn classify(deployment: &'a Deployment, owned: &[&'a ReplicaSet]) -> Revisions<'a> {
         let template = deployment.spec.as_ref().map(|spec| &spec.template);
-        let mut old: Vec<Revision<'a>> = owned
-            .iter()
-            .map(|rs| Revision { observed: Some(rs), edited: (*rs).clone() })
-            .collect();
+        let mut old: Vec<Revision<'a>> =
+            owned.iter().map(|rs| Revision { observed: Some(rs), edited: (*rs).clone() }).collect();
         old.sort_by(|a, b| (a.created(), a.name()).cmp(&(b.created(), b.name())));
         let same = |revision: &Revision<'_>| {
             let own = revision.edited.spec.as_ref().and_then(|spec| spec.template.as_ref());
@@ -218,7 +213,11 @@ impl<'a> Revisions<'a> {
 
     /// The writes that make the ReplicaSets what the plan wants.
     pub(super) fn writes(&self, deployment: &Deployment) -> Vec<Action> {
-        self.new.iter().chain(&self.old).filter_map(|revision| write(deployment, revision)).collect()
+        self.new
+            .iter()
+            .chain(&self.old)
+            .filter_map(|revision| write(deployment, revision))
+            .collect()
     }
 }
 

@@ -110,7 +110,8 @@ fn fraction(revision: &Revision<'_>, budget: &Budget, deployment_pods: i32) -> i
     if budget.replicas == 0 {
         return -revision.replicas();
     }
-    let before = revision.annotation(MAX_REPLICAS).filter(|max| *max > 0).unwrap_or(deployment_pods);
+    let before =
+        revision.annotation(MAX_REPLICAS).filter(|max| *max > 0).unwrap_or(deployment_pods);
     if before == 0 {
         return 0;
     }

@@ -86,12 +86,7 @@ fn availability(budget: &Budget, available: i32) -> Condition {
     } else {
         ("False", "MinimumReplicasUnavailable", "Deployment does not have minimum availability.")
     };
-    Condition {
-        type_: "Available",
-        status,
-        reason: reason.to_owned(),
-        message: message.to_owned(),
-    }
+    Condition { type_: "Available", status, reason: reason.to_owned(), message: message.to_owned() }
 }
 
 /// A ReplicaSet that cannot create pods makes the Deployment say so.

@@ -147,8 +147,7 @@ fn row(resource: Resource, list: ObjectList) -> Option<Row> {
     for name in items.iter().flat_map(|item| item.metadata.finalizers.iter().flatten()) {
         *finalizers.entry(name.clone()).or_default() += 1;
     }
-    let undeleted =
-        items.iter().filter(|item| item.metadata.deletion_timestamp.is_none()).count();
+    let undeleted = items.iter().filter(|item| item.metadata.deletion_timestamp.is_none()).count();
     Some(Row { resource, remaining: items.len(), undeleted, finalizers })
 }
 

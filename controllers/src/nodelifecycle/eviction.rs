@@ -108,11 +108,7 @@ fn deadline(pod: &Pod, node: &Node) -> Option<Timestamp> {
     no_execute(node).filter_map(|taint| leave_at(taint, tolerations, bound_at(pod))).min()
 }
 
-fn leave_at(
-    taint: &Taint,
-    tolerations: &[Toleration],
-    bound_at: Timestamp,
-) -> Option<Timestamp> {
+fn leave_at(taint: &Taint, tolerations: &[Toleration], bound_at: Timestamp) -> Option<Timestamp> {
     let since = taint.time_added.as_ref().map_or(bound_at, |time| time.0.max(bound_at));
     // As upstream: the first that matches counts; without a limit the pod stays.
     let matching = tolerations.iter().find(|toleration| tolerates(toleration, taint));

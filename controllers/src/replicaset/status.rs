@@ -23,12 +23,11 @@ pub(super) fn plan(
     rs: &ReplicaSet,
     claimed: &Claimed<'_>,
     context: Context<'_>,
-    recheck_after: &mut Option<Duration>,
-) -> Option<Action> {
+) -> (Option<Action>, Option<Duration>) {
     let min_ready = rs.spec.as_ref().and_then(|spec| spec.min_ready_seconds).unwrap_or(0);
     let availability: Vec<Availability> =
         claimed.active.iter().map(|pod| pods::availability(pod, min_ready, context.now)).collect();
-    *recheck_after = availability
+    let recheck = availability
         .iter()
         .filter_map(|one| if let Availability::In(rest) = one { Some(*rest) } else { None })
         .min();
@@ -40,16 +39,15 @@ pub(super) fn plan(
     ));
     status.ready_replicas =
         Some(count(claimed.active.iter().filter(|pod| pods::is_ready(pod)).count()));
-    status.available_replicas = Some(count(
-        availability.iter().filter(|one| **one == Availability::Available).count(),
-    ));
+    status.available_replicas =
+        Some(count(availability.iter().filter(|one| **one == Availability::Available).count()));
     status.terminating_replicas = Some(count(claimed.terminating));
     status.observed_generation = rs.metadata.generation;
     failure_condition(rs, claimed, context, status.conditions.get_or_insert_default());
     if status.conditions.as_ref().is_some_and(Vec::is_empty) {
         status.conditions = None;
     }
-    Action::update_status(rs, &updated)
+    (Action::update_status(rs, &updated), recheck)
 }
 
 fn failure_condition(
@@ -70,7 +68,8 @@ fn failure_condition(
     };
     let reason = if failure.verb == "Create" { "FailedCreate" } else { "FailedDelete" };
     let known = conditions.iter().find(|condition| condition.type_ == REPLICA_FAILURE);
-    if known.is_some_and(|known| known.status == "True" && known.reason.as_deref() == Some(reason)) {
+    if known.is_some_and(|known| known.status == "True" && known.reason.as_deref() == Some(reason))
+    {
         return;
     }
     conditions.retain(|condition| condition.type_ != REPLICA_FAILURE);

@@ -298,7 +298,11 @@ mod tests {
         assert!(stale("Delete", refused(404, "NotFound", "")));
         assert!(stale(
             "Create",
-            refused(403, "Forbidden", "unable to create new content in namespace a because it is being terminated")
+            refused(
+                403,
+                "Forbidden",
+                "unable to create new content in namespace a because it is being terminated"
+            )
         ));
         assert!(matches!(
             classify("Create", &refused(403, "Forbidden", "exceeded quota")),

@@ -72,12 +72,7 @@ trim! {
 
 /// Metadata as the graph needs it.
 fn bare(metadata: &ObjectMeta) -> ObjectMeta {
-    ObjectMeta {
-        managed_fields: None,
-        annotations: None,
-        labels: None,
-        ..metadata.clone()
-    }
+    ObjectMeta { managed_fields: None, annotations: None, labels: None, ..metadata.clone() }
 }
 
 impl<T: Trim> Object for Trimmed<T> {
@@ -93,8 +88,8 @@ impl<T: Trim> Object for Trimmed<T> {
     fn encode(&self) -> Vec<u8> {
         self.0.encode()
     }
-    fn from_value(value: serde_json::Value) -> Result<Self, DecodeError> {
-        T::from_value(value).map(Trimmed::of)
+    fn read(value: &serde_json::Value) -> Result<Self, DecodeError> {
+        T::read(value).map(Trimmed::of)
     }
     fn to_value(&self) -> serde_json::Value {
         self.0.to_value()

@@ -51,11 +51,7 @@ struct State {
 impl Queue {
     /// A closed queue.
     pub(crate) fn new(name: &str) -> Queue {
-        Queue {
-            state: Mutex::default(),
-            changed: Notify::new(),
-            metrics: QueueMetrics::new(name),
-        }
+        Queue { state: Mutex::default(), changed: Notify::new(), metrics: QueueMetrics::new(name) }
     }
 
     /// Accepts keys from now on.

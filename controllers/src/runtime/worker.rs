@@ -126,8 +126,7 @@ async fn observe(
 
 fn decide(of: &Loop, shared: &Shared, key: &Key, content: Option<&Content>) -> Plan {
     let failure = of.failures.lock().get(key).cloned();
-    let context =
-        Context { now: Timestamp::now(), last_failure: failure.as_ref(), content };
+    let context = Context { now: Timestamp::now(), last_failure: failure.as_ref(), content };
     of.controller.plan(&shared.world.read(), key, context)
 }
 

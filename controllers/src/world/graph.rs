@@ -57,11 +57,7 @@ impl Graph {
 
     /// The objects that name `uid` as an owner.
     pub fn dependents<'a>(&'a self, uid: &str) -> impl Iterator<Item = &'a Entry> {
-        self.dependents
-            .get(uid)
-            .into_iter()
-            .flatten()
-            .filter_map(|place| self.entries.get(place))
+        self.dependents.get(uid).into_iter().flatten().filter_map(|place| self.entries.get(place))
     }
 
     /// The keys of one kind in one namespace that no owner controls.
