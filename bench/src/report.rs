@@ -1,0 +1,104 @@
+//! What was measured: a table for people on stderr, one line of JSON for machines on stdout.
+
+use std::{io::Write, time::Duration};
+
+use anyhow::Result;
+use serde_json::{Map, Value, json};
+
+/// One figure.
+#[derive(Clone, Debug)]
+struct Row {
+    key: String,
+    value: f64,
+    unit: &'static str,
+}
+
+/// Figures in the order in which they were taken.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    rows: Vec<Row>,
+}
+
+impl Report {
+    /// Adds a figure; `unit` ends its key in the JSON.
+    pub fn add(&mut self, key: &str, value: f64, unit: &'static str) {
+        self.rows.push(Row { key: key.to_owned(), value, unit });
+    }
+
+    /// Adds a duration in milliseconds.
+    pub fn add_ms(&mut self, key: &str, value: Duration) {
+        self.add(key, value.as_secs_f64() * 1e3, "ms");
+    }
+
+    /// Adds a count.
+    pub fn add_count(&mut self, key: &str, value: usize) {
+        let value = u32::try_from(value).map_or(f64::MAX, f64::from);
+        self.add(key, value, "");
+    }
+
+    /// Adds all figures of another report.
+    pub fn extend(&mut self, other: Report) {
+        self.rows.extend(other.rows);
+    }
+
+    /// A figure by its key.
+    pub fn value(&self, key: &str) -> Option<f64> {
+        self.rows.iter().find(|row| row.key == key).map(|row| row.value)
+    }
+
+    /// All figures as one JSON object.
+    pub fn json(&self) -> Value {
+        let entries = self.rows.iter().map(|row| {
+            let key = match row.unit {
+                "" => row.key.clone(),
+                unit => format!("{}_{}", row.key, unit.replace("/s", "per_s").to_lowercase()),
+            };
+            (key, json!((row.value * 1000.0).round() / 1000.0))
+        });
+        Value::Object(entries.collect::<Map<_, _>>())
+    }
+
+    /// All figures as aligned lines.
+    pub fn table(&self) -> String {
+        let width = self.rows.iter().map(|row| row.key.len()).max().unwrap_or_default();
+        let line = |row: &Row| {
+            let number = if row.unit.is_empty() {
+                format!("{:.0}", row.value)
+            } else {
+                format!("{:.2}", row.value)
+            };
+            format!("{:width$}  {number:>12} {}\n", row.key, row.unit).trim_end().to_owned() + "\n"
+        };
+        self.rows.iter().map(line).collect()
+    }
+
+    /// Prints both.
+    pub fn print(&self) -> Result<()> {
+        write!(std::io::stderr().lock(), "{}", self.table())?;
+        writeln!(std::io::stdout().lock(), "{}", self.json())?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+
+    #[test]
+    fn figures_become_a_table_and_json() {
+        let mut report = Report::default();
+        report.add_count("creates", 1000);
+        report.add("create_rate", 1234.5678, "/s");
+        report.add_ms("create_p50", Duration::from_micros(2500));
+        expect![[r"
+            creates              1000
+            create_rate       1234.57 /s
+            create_p50           2.50 ms
+        "]]
+        .assert_eq(&report.table());
+        expect![[r#"{"creates":1000.0,"create_rate_per_s":1234.568,"create_p50_ms":2.5}"#]]
+            .assert_eq(&report.json().to_string());
+    }
+}
