@@ -1,20 +1,130 @@
-//! The load generators: builds them and the product in one profile, and hands over.
+//! The load generators: builds them and the product in one profile, and runs them.
+//!
+//! With arguments, they go to `kontiki-bench` as they are. Without, the whole report is made
+//! against a server of its own: time to ready, memory when idle, size of the binary, then each
+//! generator. Results are lines of JSON on stdout.
 
-use std::process::Command;
+use std::{
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 
 use crate::{
     demo,
-    environment::{Environment, run as run_command},
+    environment::{Environment, run as run_command, say},
     setup,
 };
+
+/// How long the server may take to become ready.
+const READY_MAX: Duration = Duration::from_secs(60);
+/// How long a server is left alone before its memory is read.
+const SETTLE: Duration = Duration::from_secs(5);
 
 /// `cargo xtask bench [ARGUMENTS...]`
 pub(crate) fn run(environment: &Environment, arguments: &[String]) -> Result<()> {
     setup::run(environment, &[])?;
     demo::build(environment)?;
-    let mut command = Command::new(environment.target.join(demo::PROFILE).join("kontiki-bench"));
-    command.args(arguments).env("KONTIKI_BIN", demo::product(environment));
-    run_command(command.current_dir(&environment.root))
+    if !arguments.is_empty() {
+        return run_command(generator(environment).args(arguments));
+    }
+    let server = Server::start(&demo::product(environment))?;
+    let ready = server.wait_until_ready()?;
+    thread::sleep(SETTLE);
+    let binary = fs::metadata(demo::product(environment))?.len();
+    let line = format!(
+        "{{\"bench\":\"server\",\"time_to_ready_ms\":{},\"idle_rss_bytes\":{},\"binary_bytes\":{binary}}}",
+        ready.as_millis(),
+        server.resident_bytes()?,
+    );
+    writeln!(std::io::stdout(), "{line}").context("cannot write to stdout")?;
+    for verb in ["api", "schedule"] {
+        let mut command = generator(environment);
+        command.arg(verb).arg("--kubeconfig").arg(server.kubeconfig());
+        run_command(command.arg(format!("--pid=server={}", server.child.id())))?;
+    }
+    Ok(())
+}
+
+fn generator(environment: &Environment) -> Command {
+    Command::new(environment.target.join(demo::PROFILE).join("kontiki-bench"))
+}
+
+/// A server that is measured. It ends with this value, and its folder goes.
+struct Server {
+    child: Child,
+    program: PathBuf,
+    folder: PathBuf,
+    started: Instant,
+}
+
+impl Server {
+    fn start(program: &Path) -> Result<Server> {
+        let folder = std::env::temp_dir().join(format!("kontiki-bench-{}", std::process::id()));
+        fs::create_dir_all(&folder)?;
+        let log = fs::File::create(folder.join("log"))?;
+        let flags = [
+            "server",
+            "--no-agent",
+            "--node-name=bench",
+            "--bind-address=127.0.0.1",
+            "--api-port=16443",
+            "--peer-port=12380",
+            "--store-port=12379",
+        ];
+        let started = Instant::now();
+        let child = Command::new(program)
+            .args(flags)
+            .arg("--data-dir")
+            .arg(folder.join("data"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .with_context(|| format!("cannot start {}", program.display()))?;
+        Ok(Server { child, program: program.to_path_buf(), folder, started })
+    }
+
+    fn kubeconfig(&self) -> PathBuf {
+        self.folder.join("data/admin.kubeconfig")
+    }
+
+    fn wait_until_ready(&self) -> Result<Duration> {
+        loop {
+            let probe = Command::new(&self.program)
+                .args(["get", "--raw=/readyz", "--kubeconfig"])
+                .arg(self.kubeconfig())
+                .output()?;
+            if probe.status.success() {
+                return Ok(self.started.elapsed());
+            }
+            ensure!(
+                self.started.elapsed() < READY_MAX,
+                "the server is not ready: {}",
+                String::from_utf8_lossy(&probe.stderr).trim()
+            );
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn resident_bytes(&self) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kibibytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+        Ok(kibibytes.context("no VmRSS")? * 1024)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Err(error) = self.child.kill().and_then(|()| self.child.wait().map(|_| ())) {
+            say(&format!("cannot stop the server: {error}"));
+        }
+        let _ = fs::remove_dir_all(&self.folder);
+    }
 }

@@ -22,10 +22,7 @@ pub(crate) struct Environment {
 impl Environment {
     /// Reads the process's environment.
     pub(crate) fn discover() -> Result<Environment> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .parent()
-            .context("xtask's folder has no parent")?
-            .to_path_buf();
+        let root = root()?;
         let cache = match std::env::var_os("XDG_CACHE_HOME") {
             Some(folder) => PathBuf::from(folder),
             None => Path::new(&std::env::var_os("HOME").context("HOME is not set")?).join(".cache"),
@@ -55,6 +52,14 @@ impl Environment {
     pub(crate) fn has_cargo_command(&self, name: &str) -> bool {
         self.cargo([name, "--version"]).output().is_ok_and(|output| output.status.success())
     }
+}
+
+/// The clone that this runs in. Cargo says it at run time too, which is right even where a shared
+/// target folder still holds the build of another clone.
+pub(crate) fn root() -> Result<PathBuf> {
+    let folder = std::env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    Ok(folder.parent().context("xtask's folder has no parent")?.to_path_buf())
 }
 
 /// Runs a command whose output goes to the terminal; a failure names it.

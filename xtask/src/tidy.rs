@@ -83,8 +83,8 @@ mod tests {
 
     #[test]
     fn the_repository_is_tidy() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-        let complaints = complaints(&tree(root).unwrap());
+        let root = crate::environment::root().unwrap();
+        let complaints = complaints(&tree(&root).unwrap());
         assert!(complaints.is_empty(), "{}", complaints.join("\n"));
     }
 }
