@@ -2,9 +2,14 @@
 //!
 //! A pod is assumed on its node from the decision until the watch shows it there, so that the
 //! next cycle counts with it. It is forgotten when binding fails, when it is deleted, or when the
-//! watch does not show it bound in time.
+//! watch does not show it bound in time. A nominated pod is counted likewise on the node where
+//! others make way for it, but only pods that are not more important see it there.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use crate::{
     node::NodeOffer,
@@ -30,6 +35,7 @@ pub struct Cluster {
     /// What cycles read.
     pub snapshot: Snapshot,
     assumed: HashMap<PodKey, Assumed>,
+    nominated: BTreeMap<(i32, PodKey), (Arc<PodInfo>, Arc<str>)>,
     changes: Changes,
 }
 
@@ -64,6 +70,7 @@ impl Cluster {
     /// The watch shows a pod on a node.
     pub fn set_placed(&mut self, pod: Arc<PodInfo>) {
         self.assumed.remove(&pod.key);
+        self.withdraw(&pod);
         let node = pod.node_name.clone().expect("a placed pod names its node");
         let former = self.snapshot.pod(&pod.key);
         let unchanged = former.is_some_and(|former| {
@@ -74,7 +81,10 @@ impl Cluster {
             return;
         }
         let freed = self.snapshot.node_of(&pod.key).map(|node| node.slot);
-        self.changes.nodes.extend(freed);
+        if let Some(slot) = freed {
+            self.changes.nodes.insert(slot);
+            self.wake_nominees(slot);
+        }
         self.snapshot.place(pod.clone(), &node);
         self.changes.pods.push(pod);
     }
@@ -83,14 +93,83 @@ impl Cluster {
     pub fn remove_pod(&mut self, key: &PodKey) {
         self.assumed.remove(key);
         if let Some((pod, slot)) = self.snapshot.displace(key) {
+            self.nominated.remove(&(pod.priority, key.clone()));
             self.changes.nodes.insert(slot);
+            self.wake_nominees(slot);
             self.changes.pods.push(pod);
         }
+    }
+
+    /// Keeps room on a node for a pod that others made way for.
+    pub fn nominate(&mut self, pod: &Arc<PodInfo>, node: &Arc<str>) {
+        if self.snapshot.node_named(node).is_none() {
+            return;
+        }
+        self.withdraw(pod);
+        self.snapshot.place(pod.clone(), node);
+        let entry = (pod.clone(), node.clone());
+        self.nominated.insert((pod.priority, pod.key.clone()), entry);
+    }
+
+    /// Whether room is kept for this very pod.
+    pub fn is_nominated(&self, pod: &PodInfo) -> bool {
+        let entry = self.nominated.get(&(pod.priority, pod.key.clone()));
+        entry.is_some_and(|(nominee, _)| nominee.uid == pod.uid)
+    }
+
+    /// Runs a cycle as a pod sees the cluster: room that is kept for itself, or for pods less
+    /// important, is free.
+    pub fn seen_by<R>(&mut self, pod: &PodInfo, cycle: impl FnOnce(&mut Snapshot) -> R) -> R {
+        let lesser = |(priority, key): &(i32, PodKey)| *priority < pod.priority || *key == pod.key;
+        let aside: Vec<(Arc<PodInfo>, Arc<str>)> = self
+            .nominated
+            .iter()
+            .take_while(|((priority, _), _)| *priority <= pod.priority)
+            .filter(|(key, _)| lesser(key))
+            .map(|(_, entry)| entry.clone())
+            .collect();
+        for (nominee, _) in &aside {
+            self.snapshot.displace(&nominee.key);
+        }
+        let result = cycle(&mut self.snapshot);
+        for (nominee, node) in aside {
+            self.snapshot.place(nominee, &node);
+        }
+        result
+    }
+
+    /// Keeps room no longer.
+    pub fn withdraw(&mut self, pod: &PodInfo) {
+        if let Some((nominee, _)) = self.nominated.remove(&(pod.priority, pod.key.clone())) {
+            self.snapshot.displace(&nominee.key);
+        }
+    }
+
+    /// Does as the pod's status says: another member may have nominated it.
+    pub fn follow_nomination(&mut self, pod: &Arc<PodInfo>) {
+        let kept = self.nominated.get(&(pod.priority, pod.key.clone()));
+        match (&pod.nominated, kept) {
+            (Some(node), None) => self.nominate(pod, node),
+            // What was kept because the status said so.
+            (None, Some((nominee, _))) if nominee.nominated.is_some() => self.withdraw(pod),
+            _ => {}
+        }
+    }
+
+    /// Whoever is nominated on a node waits for what happens there.
+    fn wake_nominees(&mut self, slot: usize) {
+        if self.nominated.is_empty() {
+            return;
+        }
+        let node = &self.snapshot.node(slot).name;
+        let there = self.nominated.values().filter(|(_, nominated)| nominated == node);
+        self.changes.nominees.extend(there.map(|(pod, _)| pod.key.clone()));
     }
 
     /// Counts a pod on the node that was decided for it.
     pub fn assume(&mut self, pod: Arc<PodInfo>, slot: usize) {
         let node = self.snapshot.node(slot).name.clone();
+        self.withdraw(&pod);
         let assumed = Assumed { uid: pod.uid.clone(), expires: None };
         self.assumed.insert(pod.key.clone(), assumed);
         self.snapshot.place(pod.clone(), &node);

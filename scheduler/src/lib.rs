@@ -8,8 +8,8 @@
 //!                +---------- unschedulable <-----------+
 //! ```
 //!
-//! [`cycle`] decides over a [`snapshot`] with the [`plugins`]; the [`queue`] says which pod is
-//! next and what is worth another attempt; [`service`] is the only part that waits: it feeds both
+//! [`cycle`] decides over a [`snapshot`] with the [`plugins`], [`preemption`] whether others must
+//! make room; the [`queue`] says which pod is next and what is worth another attempt; [`service`] is the only part that waits: it feeds both
 //! from watches, assumes what was decided and binds concurrently. Names of plugins, reasons,
 //! Events and metrics are upstream's.
 
@@ -19,6 +19,7 @@ mod metrics;
 pub mod node;
 pub mod plugins;
 pub mod pod;
+pub mod preemption;
 pub mod query;
 pub mod queue;
 pub mod resources;

@@ -61,6 +61,23 @@ static SCHEDULING_ATTEMPTS: LazyLock<Histogram> = LazyLock::new(|| {
     register_histogram!(options).expect(INVARIANT)
 });
 
+static PREEMPTION_ATTEMPTS: LazyLock<prometheus::IntCounter> = LazyLock::new(|| {
+    prometheus::register_int_counter!(
+        "scheduler_preemption_attempts_total",
+        "Total preemption attempts in the cluster till now"
+    )
+    .expect(INVARIANT)
+});
+
+static PREEMPTION_VICTIMS: LazyLock<Histogram> = LazyLock::new(|| {
+    let options = histogram_opts!(
+        "scheduler_preemption_victims",
+        "Number of selected preemption victims",
+        exponential_buckets(1.0, 2.0, 7).expect(INVARIANT)
+    );
+    register_histogram!(options).expect(INVARIANT)
+});
+
 /// How an attempt ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -110,4 +127,12 @@ pub(crate) fn scheduled(attempts: u32, since_queued: Duration) {
     SCHEDULING_ATTEMPTS.observe(f64::from(attempts));
     let label = if attempts > 15 { "16+".to_owned() } else { attempts.to_string() };
     SLI_DURATION.with_label_values(&[&label]).observe(since_queued.as_secs_f64());
+}
+
+/// Reports a preemption.
+pub(crate) fn preemption(victims: usize) {
+    PREEMPTION_ATTEMPTS.inc();
+    if victims > 0 {
+        PREEMPTION_VICTIMS.observe(u32::try_from(victims).map_or(f64::MAX, f64::from));
+    }
 }

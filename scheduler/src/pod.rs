@@ -159,6 +159,8 @@ pub struct PodInfo {
     pub terminal: bool,
     /// Deletion was requested.
     pub deleting: bool,
+    /// The node where room is made, or was made, for it.
+    pub nominated: Option<Arc<str>>,
     /// The PodScheduled condition's message, while it says Unschedulable.
     pub unschedulable_message: Option<String>,
 }
@@ -202,6 +204,10 @@ impl PodInfo {
                 .and_then(|s| s.phase.as_deref())
                 .is_some_and(|phase| matches!(phase, "Succeeded" | "Failed")),
             deleting: pod.is_deleting(),
+            nominated: status
+                .and_then(|s| s.nominated_node_name.as_deref())
+                .filter(|name| !name.is_empty())
+                .map(Arc::from),
             unschedulable_message: unschedulable_message(pod),
             tolerations: spec.tolerations.clone().unwrap_or_default(),
             labels,

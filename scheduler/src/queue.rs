@@ -74,6 +74,8 @@ pub struct Changes {
     pub nodes: BTreeSet<usize>,
     /// Pods that came to a node, left one or changed there.
     pub pods: Vec<Arc<PodInfo>>,
+    /// Pods for which room is being made, and something happened where.
+    pub nominees: Vec<PodKey>,
     /// Everything may be different.
     pub all: bool,
 }
@@ -81,7 +83,7 @@ pub struct Changes {
 impl Changes {
     /// Whether nothing happened.
     pub fn is_empty(&self) -> bool {
-        self.nodes.is_empty() && self.pods.is_empty() && !self.all
+        self.nodes.is_empty() && self.pods.is_empty() && self.nominees.is_empty() && !self.all
     }
 }
 
@@ -188,6 +190,12 @@ impl Queue {
     pub fn wake(&mut self, changes: &Changes, cluster: &mut Snapshot, now: Moment) {
         if changes.is_empty() || self.unschedulable.is_empty() {
             return;
+        }
+        for key in &changes.nominees {
+            if matches!(self.entries.get(key).map(|e| &e.place), Some(Place::Unschedulable { .. }))
+            {
+                self.wake_one(key, now);
+            }
         }
         let waiting: Vec<PodKey> = self.unschedulable.iter().map(|(.., key)| key.clone()).collect();
         for key in waiting {

@@ -5,6 +5,7 @@
 //! and its writes carry the fence.
 
 mod binder;
+mod evictor;
 mod feed;
 mod reporter;
 
@@ -26,12 +27,13 @@ use crate::{
     metrics::{self, Outcome},
     node::NodeOffer,
     pod::{DEFAULT_SCHEDULER, PodInfo, PodKey},
+    preemption::{self, Preemption},
     queue::{Attempt, Moment, Queue},
     verdict::FitError,
 };
 use binder::Bound;
 use feed::Feed;
-use reporter::Reporter;
+use reporter::{Nomination, Reporter};
 
 /// The component in Events, as upstream's default profile.
 const COMPONENT: &str = DEFAULT_SCHEDULER;
@@ -77,6 +79,12 @@ struct Finished {
     attempt: Attempt,
     began: Instant,
     bound: Bound,
+}
+
+/// Why a pod got no node, and what preemption can do about it.
+struct Refusal {
+    error: FitError,
+    room: Preemption,
 }
 
 /// What one turn of leadership acts with.
@@ -218,14 +226,18 @@ impl Scheduler {
             self.queue.remove(&key);
             return self.cluster.set_placed(Arc::new(pod));
         }
-        if !self.cluster.is_assumed(&key, &pod.uid) {
+        if !self.cluster.is_assumed(&key, &pod.uid) && !self.cluster.is_nominated(&pod) {
             self.cluster.remove_pod(&key);
         }
         if pod.deleting || *pod.scheduler_name != *self.options.profile {
             self.queue.remove(&key);
-        } else {
-            self.queue.set(Arc::new(pod), now);
+            return self.cluster.remove_pod(&key);
         }
+        let pod = Arc::new(pod);
+        if !self.cluster.is_assumed(&key, &pod.uid) {
+            self.cluster.follow_nomination(&pod);
+        }
+        self.queue.set(pod, now);
     }
 
     /// Pods that an earlier turn assumed, and that the watch does not show bound: nobody is
@@ -248,26 +260,33 @@ impl Scheduler {
             let began = Instant::now();
             match self.decide(&attempt) {
                 Ok(slot) => self.bind(acting, attempt, slot, began, permit),
-                Err(error) => self.refuse(acting, &attempt, &error, began),
+                Err(refusal) => self.refuse(acting, &attempt, *refusal, began),
             }
         }
         true
     }
 
-    /// One cycle.
-    fn decide(&mut self, attempt: &Attempt) -> Result<usize, FitError> {
-        self.cluster.snapshot.prepare(&attempt.pod);
+    /// One cycle, and the plan to make room if there is none.
+    fn decide(&mut self, attempt: &Attempt) -> Result<usize, Box<Refusal>> {
         let began = Instant::now();
         let input = CycleInput {
             percentage_of_nodes_to_score: self.options.percentage_of_nodes_to_score,
             start: self.start,
             tie_break: rand::random(),
         };
-        let output = cycle::schedule(&attempt.pod, &self.cluster.snapshot, input);
+        let pod = &attempt.pod;
+        let (evaluated, nodes, decision) = self.cluster.seen_by(pod, |snapshot| {
+            snapshot.prepare(pod);
+            let output = cycle::schedule(pod, snapshot, input);
+            let decision = output.decision.map_err(|error| {
+                let room = preemption::plan(pod, snapshot, &error);
+                Box::new(Refusal { error, room })
+            });
+            (output.evaluated, snapshot.order().len().max(1), decision)
+        });
         metrics::algorithm(began.elapsed());
-        let nodes = self.cluster.snapshot.order().len().max(1);
-        self.start = (self.start + output.evaluated) % nodes;
-        output.decision
+        self.start = (self.start + evaluated) % nodes;
+        decision
     }
 
     fn bind(
@@ -318,10 +337,30 @@ impl Scheduler {
         }
     }
 
-    fn refuse(&mut self, acting: &Acting, attempt: &Attempt, error: &FitError, began: Instant) {
+    fn refuse(&mut self, acting: &Acting, attempt: &Attempt, refusal: Refusal, began: Instant) {
         let now = self.now();
-        self.queue.refused(&attempt.pod.key, error.rejected_by.clone(), now);
-        acting.reporter.unschedulable(&attempt.pod, error.to_string(), None);
+        let Refusal { mut error, room } = refusal;
+        let pod = &attempt.pod;
+        let nomination = match room {
+            Preemption::No(why) => {
+                error.preemption = Some(why);
+                self.cluster.withdraw(pod);
+                Nomination::Clear
+            }
+            Preemption::Waiting(why) => {
+                error.preemption = Some(why);
+                Nomination::Keep
+            }
+            Preemption::Victims { slot, victims } => {
+                let node = self.cluster.snapshot.node(slot).name.clone();
+                self.cluster.nominate(pod, &node);
+                metrics::preemption(victims.len());
+                evictor::start(acting, &self.tasks, pod, &node, victims);
+                Nomination::Set(node)
+            }
+        };
+        acting.reporter.unschedulable(pod, error.to_string(), nomination);
+        self.queue.refused(&pod.key, error.rejected_by, now);
         metrics::attempt(Outcome::Unschedulable, &self.options.profile, began.elapsed());
     }
 

@@ -95,7 +95,7 @@ impl fmt::Display for FitError {
         f.write_str(&counted(&self.reasons))?;
         f.write_str(".")?;
         match &self.preemption {
-            Some(text) => write!(f, " {text}"),
+            Some(text) => write!(f, " preemption: {text}"),
             None => Ok(()),
         }
     }

@@ -13,7 +13,7 @@ use kontiki_base::{
 };
 use kontiki_client::{Client, EventRecorder, EventType, Patch, Regarding};
 use parking_lot::Mutex;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use super::binder::object_key;
@@ -26,7 +26,18 @@ struct Report {
     pod: Arc<PodInfo>,
     reason: &'static str,
     message: String,
-    nominated: Option<Arc<str>>,
+    nomination: Nomination,
+}
+
+/// What becomes of the room that is kept for a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Nomination {
+    /// Nothing changes.
+    Keep,
+    /// There is none any more.
+    Clear,
+    /// It is on this node.
+    Set(Arc<str>),
 }
 
 #[derive(Default)]
@@ -76,14 +87,14 @@ impl Reporter {
         &self,
         pod: &Arc<PodInfo>,
         message: String,
-        nominated: Option<Arc<str>>,
+        nomination: Nomination,
     ) {
-        self.report(pod, "Unschedulable", message, nominated);
+        self.report(pod, "Unschedulable", message, nomination);
     }
 
     /// The pod's node was decided, but something went wrong.
     pub(super) fn failed(&self, pod: &Arc<PodInfo>, message: String) {
-        self.report(pod, "SchedulerError", message, None);
+        self.report(pod, "SchedulerError", message, Nomination::Keep);
     }
 
     fn report(
@@ -91,14 +102,19 @@ impl Reporter {
         pod: &Arc<PodInfo>,
         reason: &'static str,
         message: String,
-        nominated: Option<Arc<str>>,
+        nomination: Nomination,
     ) {
         self.events.record(regarding(pod), EventType::Warning, "FailedScheduling", &message);
         let said = pod.unschedulable_message.as_deref() == Some(&message);
-        if said && reason == "Unschedulable" && nominated.is_none() {
+        let nothing_new = match &nomination {
+            Nomination::Keep => true,
+            Nomination::Clear => pod.nominated.is_none(),
+            Nomination::Set(node) => pod.nominated.as_ref() == Some(node),
+        };
+        if said && nothing_new && reason == "Unschedulable" {
             return;
         }
-        let report = Report { pod: pod.clone(), reason, message, nominated };
+        let report = Report { pod: pod.clone(), reason, message, nomination };
         self.waiting.reports.lock().insert(pod.key.clone(), report);
         self.waiting.wake.notify_one();
     }
@@ -131,8 +147,10 @@ async fn write(client: &Client, report: Report) {
         "metadata": { "uid": &*report.pod.uid },
         "status": { "conditions": [condition] },
     });
-    if let Some(node) = &report.nominated {
-        body["status"]["nominatedNodeName"] = json!(&**node);
+    match &report.nomination {
+        Nomination::Keep => {}
+        Nomination::Clear => body["status"]["nominatedNodeName"] = Value::Null,
+        Nomination::Set(node) => body["status"]["nominatedNodeName"] = json!(&**node),
     }
     let key = object_key(&report.pod.key);
     match client.patch_status::<Pod>(&key, Patch::Strategic(body)).await {
@@ -146,7 +164,7 @@ async fn write(client: &Client, report: Report) {
 }
 
 /// The time as the API writes it, in whole seconds.
-fn now() -> String {
+pub(super) fn now() -> String {
     let seconds = Timestamp::now().as_second();
     Timestamp::from_second(seconds).map(|t| t.to_string()).unwrap_or_default()
 }

@@ -105,6 +105,22 @@ async fn a_new_leader_goes_on_and_a_deposed_one_binds_nothing() {
 }
 
 #[tokio::test]
+async fn an_important_pod_displaces_the_least_important_and_takes_its_place() {
+    let api = FakeApi::new();
+    api.add_node("only", "4");
+    api.add_important_pod("batch", "2", 1);
+    api.add_important_pod("web", "2", 5);
+    let running = start(&api, Some(FIRST));
+    api.node_of("batch").await;
+    api.node_of("web").await;
+    api.add_important_pod("payments", "2", 9);
+    assert_eq!(api.node_of("payments").await, "only");
+    assert_eq!(api.event("Preempted").await, "Preempted by pod payments on node only");
+    api.node_of("web").await;
+    running.tasks.stop().await;
+}
+
+#[tokio::test]
 async fn many_pods_fill_nodes_exactly() {
     let api = FakeApi::new();
     for node in 0..10 {

@@ -72,10 +72,15 @@ impl FakeApi {
     }
 
     pub(super) fn add_pod(&self, name: &str, cpu: &str) {
+        self.add_important_pod(name, cpu, 0);
+    }
+
+    pub(super) fn add_important_pod(&self, name: &str, cpu: &str, priority: i32) {
         let pod = json!({
             "metadata": { "name": name, "namespace": "default", "uid": name },
             "spec": {
                 "schedulerName": "default-scheduler",
+                "priority": priority,
                 "containers": [{ "name": "c", "resources": { "requests": { "cpu": cpu } } }],
             },
         });
@@ -175,6 +180,10 @@ impl FakeApi {
                 ok(&body)
             }
             Method::PATCH => self.patch(&path, &body),
+            Method::DELETE => {
+                self.delete_pod(path.rsplit('/').next().unwrap_or_default());
+                ok(&json!({ "kind": "Status", "status": "Success" }))
+            }
             _ => refuse(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed"),
         }
     }
