@@ -159,7 +159,7 @@ impl Action {
     }
 
     /// Changes the metadata of an object of which nothing else was observed.
-    pub fn patch_metadata(entry: &Entry, metadata: Value) -> Action {
+    pub fn patch_metadata(entry: &Entry, metadata: &Value) -> Action {
         Action::patch(Target::entry(entry), None, json!({ "metadata": metadata }))
     }
 

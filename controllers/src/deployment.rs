@@ -107,6 +107,10 @@ pub(crate) fn plan(world: &World, key: &Key, context: Context<'_>) -> Plan {
     }
     let mut plan = Plan::default();
     let owned = claim(world, deployment, &mut plan);
+    if !plan.is_idle() {
+        // What is ours has to be settled before anything is counted.
+        return plan;
+    }
     let budget = Budget::of(deployment);
     let mut revisions = Revisions::classify(deployment, &owned);
     if !deployment.is_deleting() {
@@ -177,7 +181,6 @@ fn claim<'a>(world: &'a World, deployment: &'a Deployment, plan: &mut Plan) -> V
                 let owners = adopted.metadata.owner_references.get_or_insert_default();
                 owners.push(controller_reference(deployment));
                 actions.extend(Action::update(&**rs, &adopted));
-                // It counts from the next plan on: this one could not write it twice.
                 plan.because(format!("ReplicaSet {} is being adopted", rs.name()));
             }
             _ => {}

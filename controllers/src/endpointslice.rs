@@ -55,10 +55,11 @@ impl Controller for EndpointSliceController {
                 }
             }
             Change::Pod(delta) => wake_by_pod(world, delta, keys),
-            Change::Node(delta) => {
-                if delta.old.and_then(endpoint::zone_of) != delta.new.and_then(endpoint::zone_of) {
-                    self.all(world, keys);
-                }
+            Change::Node(delta)
+                if delta.old.and_then(endpoint::zone_of)
+                    != delta.new.and_then(endpoint::zone_of) =>
+            {
+                self.all(world, keys);
             }
             _ => {}
         }

@@ -170,13 +170,13 @@ fn orphan_dependents(world: &World, entry: &Entry) -> Plan {
 fn without_owners(entry: &Entry, leaving: impl Fn(&str) -> bool) -> Action {
     let kept: Vec<_> = entry.owners.iter().filter(|owner| !leaving(&owner.uid)).collect();
     let kept = if kept.is_empty() { serde_json::Value::Null } else { json!(kept) };
-    Action::patch_metadata(entry, json!({ "ownerReferences": kept }))
+    Action::patch_metadata(entry, &json!({ "ownerReferences": kept }))
 }
 
 fn without_finalizer(entry: &Entry, finalizer: &str) -> Action {
     let kept: Vec<_> = entry.finalizers.iter().filter(|name| *name != finalizer).collect();
     let kept = if kept.is_empty() { serde_json::Value::Null } else { json!(kept) };
-    Action::patch_metadata(entry, json!({ "finalizers": kept }))
+    Action::patch_metadata(entry, &json!({ "finalizers": kept }))
 }
 
 fn unblock(entry: &Entry) -> Option<Action> {
@@ -186,7 +186,7 @@ fn unblock(entry: &Entry) -> Option<Action> {
         changed |= owner.block_owner_deletion == Some(true);
         owner.block_owner_deletion = Some(false);
     }
-    changed.then(|| Action::patch_metadata(entry, json!({ "ownerReferences": owners })))
+    changed.then(|| Action::patch_metadata(entry, &json!({ "ownerReferences": owners })))
 }
 
 #[cfg(test)]

@@ -120,18 +120,20 @@ pub(crate) fn plan(options: &Options, world: &World, key: &Key, context: Context
                     action.note(Note::normal(&**node, "NodeNotReady", message))
                 }));
                 // The taints follow from the conditions once those are written.
-                silence_pods(world, node, &brake(options, world, context), context, &mut plan);
+                silence_pods(options, world, node, context, &mut plan);
                 return plan;
             }
         }
     }
-    let brake = brake(options, world, context);
-    if conditions::readiness(node) == Some("Unknown") {
-        silence_pods(world, node, &brake, context, &mut plan);
+    if conditions::readiness(node) != Some("True") {
+        plan.recheck(options.node_monitor_period);
     }
-    let taints = taints::plan(options, node, &brake, context, &mut plan);
+    if conditions::readiness(node) == Some("Unknown") {
+        silence_pods(options, world, node, context, &mut plan);
+    }
+    let brake = || brake(options, world, context);
+    let taints = taints::plan(options, node, brake, context, &mut plan);
     plan.then(taints);
-    plan.recheck(options.node_monitor_period);
     plan
 }
 
@@ -144,13 +146,13 @@ fn brake(options: &Options, world: &World, context: Context<'_>) -> zone::Brake 
 
 /// Marks the pods of a lost node not ready, so that their endpoints leave.
 fn silence_pods(
+    options: &Options,
     world: &World,
     node: &Node,
-    brake: &zone::Brake,
     context: Context<'_>,
     plan: &mut Plan,
 ) {
-    if brake.all_lost() && world.nodes.len() > 1 {
+    if world.nodes.len() > 1 && brake(options, world, context).all_lost() {
         plan.because("all nodes are lost at once: more likely it is us");
         return;
     }

@@ -59,7 +59,7 @@ impl Controller for PodGarbageCollector {
             }
             Change::Node(delta) => {
                 let gone = delta.new.is_none();
-                let stopped = delta.new.is_some_and(|node| is_out_of_service(node));
+                let stopped = delta.new.is_some_and(is_out_of_service);
                 let name = delta.latest().map(Object::name).unwrap_or_default();
                 if gone || stopped {
                     let on_node =

@@ -67,7 +67,7 @@ impl Revision<'_> {
         self.annotate(MAX_REPLICAS, budget.max_total());
     }
 
-    fn annotate(&mut self, name: &str, value: impl ToString) {
+    fn annotate(&mut self, name: &str, value: i32) {
         let annotations = self.edited.metadata.annotations.get_or_insert_default();
         annotations.insert(name.to_owned(), value.to_string());
     }

@@ -44,16 +44,20 @@ pub(super) fn plan(
     actions
 }
 
-/// Whether a slice holds endpoints of a group. A group without endpoints takes whatever ports the
-/// slice had, so that the last endpoint's leaving changes one field.
+/// Whether a slice holds endpoints of a group. Where either has no endpoints the ports do not
+/// matter, so that the first endpoint's coming and the last one's leaving change one slice.
 fn belongs(slice: &EndpointSlice, group: &Group, empty: bool) -> bool {
+    let unused = empty || slice.endpoints.as_ref().is_none_or(Vec::is_empty);
     slice.address_type == group.address_type
-        && (empty || same_ports(slice.ports.as_deref().unwrap_or_default(), &group.ports))
+        && (unused || same_ports(slice.ports.as_deref().unwrap_or_default(), &group.ports))
 }
 
 fn same_ports(a: &[EndpointPort], b: &[EndpointPort]) -> bool {
     a.len() == b.len() && a.iter().all(|port| b.contains(port))
 }
+
+/// A slice as observed, its endpoints to be, and whether those differ already.
+type Filled<'a> = (&'a EndpointSlice, Vec<Endpoint>, bool);
 
 fn fill<'a>(
     service: &Service,
@@ -65,7 +69,7 @@ fn fill<'a>(
 ) {
     let mut left: BTreeMap<String, Endpoint> =
         endpoints.into_iter().map(|endpoint| (identity(&endpoint), endpoint)).collect();
-    let mut filled: Vec<(&EndpointSlice, Vec<Endpoint>, bool)> = Vec::new();
+    let mut filled: Vec<Filled<'a>> = Vec::new();
     for slice in own {
         let mut kept = Vec::new();
         for known in slice.endpoints.iter().flatten() {
@@ -99,7 +103,7 @@ fn fill<'a>(
 fn write<'a>(
     service: &Service,
     group: &Group,
-    (filled, created): (Vec<(&'a EndpointSlice, Vec<Endpoint>, bool)>, bool),
+    (filled, created): (Vec<Filled<'a>>, bool),
     actions: &mut Vec<Action>,
     surplus: &mut Vec<&'a EndpointSlice>,
 ) {

@@ -48,24 +48,20 @@ fn taints_of(node: &Node) -> &[Taint] {
 pub(super) fn plan(
     options: &Options,
     node: &Node,
-    brake: &Brake,
+    brake: impl FnOnce() -> Brake,
     context: Context<'_>,
     plan: &mut Plan,
 ) -> Option<Action> {
     let mut wanted: Vec<(&str, &str)> = no_schedule(node);
-    match no_execute(node) {
-        None => {}
-        Some(key) if evicting_since(node).is_some() && !brake.all_lost() => {
-            wanted.push((key, NO_EXECUTE));
-        }
-        Some(key) => match brake.turn(options, node, context.now) {
+    if let Some(key) = no_execute(node) {
+        match brake().turn(options, node, context.now) {
             Turn::Now => wanted.push((key, NO_EXECUTE)),
             Turn::In(rest) => {
                 plan.because("other nodes of the zone are being evicted");
                 plan.recheck(rest);
             }
             Turn::Never => plan.because("too many nodes are lost at once to evict pods"),
-        },
+        }
     }
     let taints = merge(taints_of(node), &wanted, context.now)?;
     let mut updated = node.clone();

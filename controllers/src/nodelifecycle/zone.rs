@@ -67,6 +67,9 @@ impl Brake {
         if self.all_lost() {
             return Turn::Never;
         }
+        if taints::evicting_since(node).is_some() {
+            return Turn::Now;
+        }
         let rate = zone.rate(options);
         if rate <= 0.0 {
             return Turn::Never;

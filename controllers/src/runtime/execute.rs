@@ -44,7 +44,7 @@ pub(crate) enum Trouble {
 /// Carries out a plan, step by step, up to the first trouble.
 pub(crate) async fn execute(client: &Client, recorder: &EventRecorder, plan: Plan) -> Outcome {
     for note in &plan.notes {
-        record(recorder, note, note.message.clone());
+        record(recorder, note, &note.message);
     }
     let mut outcome = Outcome::default();
     for step in plan.steps {
@@ -117,14 +117,14 @@ async fn perform(
     match answer {
         Ok(answer) => {
             if let Some(note) = &action.on_success {
-                record(recorder, note, note.message.replace("{name}", &name));
+                record(recorder, note, &note.message.replace("{name}", &name));
             }
             (kind, Ok(answer.revision.max(own_revision(&answer.body))))
         }
         Err(error) => {
             let trouble = classify(request.verb, &error);
             if let (Some(note), Trouble::Refused(failure)) = (&action.on_failure, &trouble) {
-                record(recorder, note, note.message.replace("{error}", &failure.message));
+                record(recorder, note, &note.message.replace("{error}", &failure.message));
             }
             tracing::debug!(verb = request.verb, uri = request.uri, "not written: {error}");
             (kind, Err(trouble))
@@ -170,9 +170,9 @@ fn classify(verb: &'static str, error: &Error) -> Trouble {
     }
 }
 
-fn record(recorder: &EventRecorder, note: &Note, message: String) {
+fn record(recorder: &EventRecorder, note: &Note, message: &str) {
     let kind = if note.warning { EventType::Warning } else { EventType::Normal };
-    recorder.record(note.about.clone(), kind, note.reason, &message);
+    recorder.record(note.about.clone(), kind, note.reason, message);
 }
 
 /// A write on its way.

@@ -36,11 +36,10 @@ impl Resource {
             path.push_str("/namespaces/");
             path.push_str(namespace);
         }
-        for part in [Some(self.plural.as_str()), (!name.is_empty()).then_some(name), subresource] {
-            if let Some(part) = part {
-                path.push('/');
-                path.push_str(part);
-            }
+        let name = (!name.is_empty()).then_some(name);
+        for part in [Some(self.plural.as_str()), name, subresource].into_iter().flatten() {
+            path.push('/');
+            path.push_str(part);
         }
         path
     }
