@@ -150,6 +150,18 @@ pub trait Strategy: Send + Sync + 'static {
         Grace::Immediate
     }
 
+    /// Whether something else than `metadata.finalizers` still holds an object that is being
+    /// deleted: `spec.finalizers` of a namespace.
+    fn holds_deletion(&self, object: &Value) -> bool {
+        let _ = object;
+        false
+    }
+
+    /// Changes an object when its deletion begins and something holds it.
+    fn begin_deletion(&self, object: &mut Value, context: &Context<'_>) {
+        let _ = (object, context);
+    }
+
     /// Whether a delete answers with the object rather than with a Status.
     fn returns_deleted_object(&self) -> bool {
         false

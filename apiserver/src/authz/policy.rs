@@ -1,0 +1,204 @@
+//! The roles and bindings that every cluster starts with.
+//!
+//! They are a table: `role NAME [aggregates LABEL] [aggregate-to LABEL]`, then one line per rule, then who is bound
+//! to it. Where upstream has one identity per controller ours have one for all, so that
+//! `system:kube-controller-manager` is allowed what upstream's controllers are together.
+
+use k8s_openapi::api::rbac::v1::PolicyRule;
+use serde_json::{Value, json};
+
+/// `allow VERBS GROUPS RESOURCES [NAMES]` (`core` is the group without name), `url VERBS PATHS`,
+/// `to KIND NAME`.
+const POLICY: &str = include_str!("policy.txt");
+
+const API_GROUP: &str = "rbac.authorization.k8s.io";
+
+#[derive(Default)]
+struct Entry {
+    name: &'static str,
+    aggregate_to: Option<&'static str>,
+    aggregates: Option<&'static str>,
+    rules: Vec<Value>,
+    subjects: Vec<Value>,
+}
+
+fn entries() -> Vec<Entry> {
+    let mut entries: Vec<Entry> = Vec::new();
+    for line in POLICY.lines() {
+        let words: Vec<&'static str> = line.split_whitespace().collect();
+        match words.as_slice() {
+            [] | ["#", ..] => {}
+            ["role", name, rest @ ..] => {
+                let mut entry = Entry { name, ..Entry::default() };
+                for pair in rest.chunks(2) {
+                    match pair {
+                        ["aggregate-to", label] => entry.aggregate_to = Some(label),
+                        ["aggregates", label] => entry.aggregates = Some(label),
+                        _ => unreachable!("an unknown word behind the role {name}"),
+                    }
+                }
+                entries.push(entry);
+            }
+            _ => {
+                let entry = entries.last_mut().expect("the table starts with a role");
+                match words.as_slice() {
+                    ["to", kind, name] => entry.subjects.push(subject(kind, name)),
+                    rule => entry.rules.push(parse_rule(rule)),
+                }
+            }
+        }
+    }
+    entries
+}
+
+fn parse_rule(words: &[&str]) -> Value {
+    let list = |text: &str| -> Vec<String> {
+        text.split(',').map(|word| if word == "core" { "" } else { word }.to_owned()).collect()
+    };
+    match words {
+        ["allow", verbs, groups, resources] => json!({
+            "verbs": list(verbs), "apiGroups": list(groups), "resources": list(resources),
+        }),
+        ["allow", verbs, groups, resources, names] => json!({
+            "verbs": list(verbs), "apiGroups": list(groups), "resources": list(resources),
+            "resourceNames": list(names),
+        }),
+        ["url", verbs, urls] => json!({"verbs": list(verbs), "nonResourceURLs": list(urls)}),
+        _ => unreachable!("a line of the built-in policy that is no rule: {words:?}"),
+    }
+}
+
+fn subject(kind: &str, name: &str) -> Value {
+    json!({"apiGroup": API_GROUP, "kind": kind, "name": name})
+}
+
+fn metadata(name: &str) -> Value {
+    json!({
+        "name": name,
+        "labels": {"kubernetes.io/bootstrapping": "rbac-defaults"},
+        "annotations": {"rbac.authorization.kubernetes.io/autoupdate": "true"},
+    })
+}
+
+/// All default ClusterRoles. Aggregated roles carry the rules of what they aggregate.
+pub fn cluster_roles() -> Vec<Value> {
+    let entries = entries();
+    let role = |entry: &Entry| {
+        let mut meta = metadata(entry.name);
+        if let Some(label) = entry.aggregate_to {
+            let key = format!("rbac.authorization.k8s.io/aggregate-to-{label}");
+            meta["labels"][key] = "true".into();
+        }
+        let mut rules = entry.rules.clone();
+        let mut object = json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": meta,
+        });
+        if let Some(label) = entry.aggregates {
+            let key = format!("rbac.authorization.k8s.io/aggregate-to-{label}");
+            object["aggregationRule"] =
+                json!({"clusterRoleSelectors": [{"matchLabels": {key: "true"}}]});
+            let parts = entries.iter().filter(|other| feeds(other, label, &entries));
+            rules.extend(parts.flat_map(|other| other.rules.clone()));
+        }
+        object["rules"] = Value::Array(rules);
+        object
+    };
+    entries.iter().map(role).collect()
+}
+
+/// Whether a role's rules end up in the aggregated role of `label`: view is part of edit, edit of
+/// admin.
+fn feeds(entry: &Entry, label: &str, entries: &[Entry]) -> bool {
+    let Some(target) = entry.aggregate_to else { return false };
+    target == label
+        || entries
+            .iter()
+            .filter(|other| other.aggregates == Some(target) && other.aggregate_to.is_some())
+            .any(|other| feeds(other, label, entries))
+}
+
+/// All default ClusterRoleBindings.
+pub fn cluster_role_bindings() -> Vec<Value> {
+    let bound = entries().into_iter().filter(|entry| !entry.subjects.is_empty());
+    bound
+        .map(|entry| {
+            json!({
+                "apiVersion": "rbac.authorization.k8s.io/v1",
+                "kind": "ClusterRoleBinding",
+                "metadata": metadata(entry.name),
+                "roleRef": {"apiGroup": API_GROUP, "kind": "ClusterRole", "name": entry.name},
+                "subjects": entry.subjects,
+            })
+        })
+        .collect()
+}
+
+/// The rules of one default role.
+pub fn rules_of(role: &str) -> Vec<PolicyRule> {
+    use kontiki_api::Object as _;
+    let found = cluster_roles().into_iter().find(|object| object["metadata"]["name"] == role);
+    let object = found.expect("the role is built in");
+    let role = k8s_openapi::api::rbac::v1::ClusterRole::from_value(object);
+    role.expect("built-in roles are valid").rules.unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::authz::{Attributes, rbac};
+    use crate::user::UserInfo;
+    use kontiki_api::Object as _;
+
+    fn compiled() -> rbac::Policy {
+        use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
+        let roles = cluster_roles().into_iter().map(|v| ClusterRole::from_value(v).unwrap());
+        let bindings =
+            cluster_role_bindings().into_iter().map(|v| ClusterRoleBinding::from_value(v).unwrap());
+        rbac::Policy::compile(&rbac::Objects {
+            cluster_roles: roles.collect(),
+            cluster_role_bindings: bindings.collect(),
+            ..rbac::Objects::default()
+        })
+    }
+
+    #[test]
+    fn components_may_do_their_work_and_not_each_others() {
+        let policy = compiled();
+        let may = |user: &UserInfo, verb: &str, group: &str, resource: &str, subresource: &str| {
+            policy.allows(&Attributes {
+                user,
+                verb,
+                is_resource: true,
+                namespace: "a",
+                group,
+                resource,
+                subresource,
+                name: "x",
+                path: "",
+            })
+        };
+        let scheduler = UserInfo::new("system:kube-scheduler", &[]);
+        let controllers = UserInfo::new("system:kube-controller-manager", &[]);
+        let anybody = UserInfo::new("eve", &[]);
+        assert!(may(&scheduler, "create", "", "pods", "binding"));
+        assert!(!may(&scheduler, "get", "", "secrets", ""));
+        assert!(!may(&scheduler, "create", "", "pods", ""));
+        assert!(may(&controllers, "create", "apps", "replicasets", ""));
+        assert!(may(&controllers, "delete", "", "secrets", ""));
+        assert!(!may(&controllers, "create", "rbac.authorization.k8s.io", "clusterroles", ""));
+        assert!(may(&anybody, "create", "authorization.k8s.io", "selfsubjectaccessreviews", ""));
+        assert!(!may(&anybody, "list", "", "pods", ""));
+    }
+
+    #[test]
+    fn aggregated_roles_carry_the_rules_of_their_parts() {
+        let roles = cluster_roles();
+        let rules = |name: &str| {
+            let role = roles.iter().find(|role| role["metadata"]["name"] == name).unwrap();
+            role["rules"].as_array().unwrap().len()
+        };
+        assert!(
+            rules("view") > 0 && rules("edit") > rules("view") && rules("admin") > rules("edit")
+        );
+    }
+}

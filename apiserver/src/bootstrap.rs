@@ -1,0 +1,105 @@
+//! What every cluster has from its first minute: namespaces, roles, and the Service under which
+//! the API itself is found.
+//!
+//! Every server goes through this at its start; whatever is there already is left alone, but roles
+//! that are kept up to date automatically get the rules of this version.
+
+use std::{sync::Arc, time::Duration};
+
+use kontiki_api::{Status, meta};
+use kontiki_base::{CancellationToken, backoff::Backoff};
+use serde_json::{Value, json};
+
+use crate::{
+    authz,
+    core::Core,
+    endpoints,
+    verbs::{
+        create,
+        stored::{Target, Writer},
+        update::{self, Part},
+    },
+};
+
+const RBAC: &str = "rbac.authorization.k8s.io";
+const NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
+const AUTOUPDATE: &str = "rbac.authorization.kubernetes.io/autoupdate";
+
+/// Brings the cluster into its initial state, then keeps the API's own endpoints up to date.
+pub(crate) async fn run(core: Arc<Core>, shutdown: CancellationToken) {
+    let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
+    loop {
+        let attempt = tokio::select! { biased;
+            () = shutdown.cancelled() => return,
+            attempt = ensure(&core) => attempt,
+        };
+        match attempt {
+            Ok(()) => break,
+            // Until a leader is there nothing can be written; that is no fault.
+            Err(status) => tracing::debug!("not set up yet: {}", status.message),
+        }
+        tokio::select! { biased;
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(backoff.next_delay()) => {}
+        }
+    }
+    endpoints::run(core, shutdown).await;
+}
+
+async fn ensure(core: &Core) -> Result<(), Status> {
+    core.catch_up().await?;
+    let writer = Writer::server();
+    for name in NAMESPACES {
+        let namespace = json!({
+            "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}, "spec": {},
+        });
+        create_missing(core, &writer, "", "namespaces", namespace).await?;
+    }
+    for role in authz::policy::cluster_roles() {
+        ensure_role(core, &writer, role).await?;
+    }
+    for binding in authz::policy::cluster_role_bindings() {
+        create_missing(core, &writer, RBAC, "clusterrolebindings", binding).await?;
+    }
+    core.catch_up().await?;
+    authz::follow::compile(core);
+    core.ready.send_replace(true);
+    create_missing(core, &writer, "", "services", endpoints::service(&core.options)).await
+}
+
+async fn create_missing(
+    core: &Core,
+    writer: &Writer,
+    group: &str,
+    resource: &str,
+    object: Value,
+) -> Result<(), Status> {
+    let (namespace, name) = (meta::namespace(&object), meta::name(&object));
+    if core.find(group, resource, namespace, name).await?.is_some() {
+        return Ok(());
+    }
+    match create::create(core, writer, core.builtin(group, resource), object).await {
+        Err(status) if status.reason != "AlreadyExists" => Err(status),
+        _ => Ok(()),
+    }
+}
+
+async fn ensure_role(core: &Core, writer: &Writer, role: Value) -> Result<(), Status> {
+    let name = meta::name(&role).to_owned();
+    let Some(found) = core.find(RBAC, "clusterroles", "", &name).await? else {
+        return create_missing(core, writer, RBAC, "clusterroles", role).await;
+    };
+    let found = found.value();
+    if meta::annotation(&found, AUTOUPDATE) != Some("true") || found["rules"] == role["rules"] {
+        return Ok(());
+    }
+    let resource = core.builtin(RBAC, "clusterroles");
+    let target = Target { resource, namespace: "", name: &name };
+    update::modify(core, writer, target, Part::Main, |old| {
+        let mut new = old.clone();
+        new["rules"] = role["rules"].clone();
+        Ok(new)
+    })
+    .await
+    .map(|_| ())
+}

@@ -1,0 +1,141 @@
+//! The watch cache: every object of every resource, as bytes, fed by one watch on the store.
+//!
+//! ```text
+//!   store watch ──> feed ──> ResourceCache (index + window of changes) ──> lists, gets, watches
+//!                    └─────> revision: every cache has passed it
+//! ```
+//!
+//! Because one feed serves all caches in the store's order, one number says how far they are: a
+//! read that needs everything up to a revision waits for [`Caches::passed`].
+
+pub mod event;
+pub mod feed;
+pub mod index;
+pub mod object;
+pub mod resource;
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use kontiki_api::{Catalogue, catalogue};
+use kontiki_raft::types::Revision;
+use parking_lot::RwLock;
+use tokio::sync::watch;
+
+use crate::{
+    registry::Strategy,
+    storage::{Keys, relative},
+    strategy,
+};
+use resource::ResourceCache;
+
+/// A resource as it is served: its rows, its place in the store and its cache.
+pub struct Resource {
+    /// How it is named and scoped.
+    pub row: Arc<catalogue::Row>,
+    /// What is special about it.
+    pub strategy: &'static dyn Strategy,
+    /// What its keys start with.
+    pub prefix: String,
+    /// Its objects.
+    pub cache: ResourceCache,
+}
+
+impl Resource {
+    /// The store's key of an object.
+    pub fn key(&self, namespace: &str, name: &str) -> bytes::Bytes {
+        format!("{}{}", self.prefix, relative(namespace, name)).into()
+    }
+
+    /// The namespace under which its objects are kept, given the one asked for.
+    pub fn scope<'a>(&self, namespace: &'a str) -> &'a str {
+        if self.row.namespaced() { namespace } else { "" }
+    }
+}
+
+/// All caches.
+pub struct Caches {
+    resources: Vec<Arc<Resource>>,
+    claims_prefix: String,
+    claims: RwLock<BTreeSet<String>>,
+    servers_prefix: String,
+    /// Moves when an API server comes or goes.
+    servers: watch::Sender<u64>,
+    passed: watch::Sender<Revision>,
+}
+
+impl Caches {
+    /// Empty caches for all rows of a catalogue.
+    pub fn new(catalogue: &Catalogue, keys: &Keys) -> Caches {
+        let resource = |row: &Arc<catalogue::Row>| {
+            Arc::new(Resource {
+                row: row.clone(),
+                strategy: strategy::of(&row.group, &row.resource),
+                prefix: keys.resource(row),
+                cache: ResourceCache::default(),
+            })
+        };
+        Caches {
+            resources: catalogue.rows().iter().map(resource).collect(),
+            claims_prefix: keys.claims(),
+            claims: RwLock::default(),
+            servers_prefix: keys.servers(),
+            servers: watch::Sender::new(0),
+            passed: watch::Sender::new(Revision(0)),
+        }
+    }
+
+    /// All resources.
+    pub fn resources(&self) -> &[Arc<Resource>] {
+        &self.resources
+    }
+
+    /// The resource behind `/apis/GROUP/VERSION/RESOURCE`.
+    pub fn find(&self, group: &str, version: &str, resource: &str) -> Option<&Arc<Resource>> {
+        self.resources.iter().find(|served| {
+            served.row.resource == resource
+                && served.row.group == group
+                && served.row.version == version
+        })
+    }
+
+    /// A built-in resource.
+    pub fn builtin(&self, group: &str, resource: &str) -> &Arc<Resource> {
+        let found = self
+            .resources
+            .iter()
+            .find(|served| served.row.resource == resource && served.row.group == group);
+        found.expect("the resource is built in")
+    }
+
+    /// The revision that every cache has passed.
+    pub fn revision(&self) -> Revision {
+        *self.passed.borrow()
+    }
+
+    /// Wakes whenever the caches move on.
+    pub fn subscribe(&self) -> watch::Receiver<Revision> {
+        self.passed.subscribe()
+    }
+
+    /// Waits until every cache has passed `revision`.
+    pub async fn wait_for(&self, revision: Revision) {
+        let mut passed = self.passed.subscribe();
+        // The sender lives as long as `self`, so the wait cannot fail.
+        let _ = passed.wait_for(|now| *now >= revision).await;
+    }
+
+    /// Wakes when an API server comes or goes.
+    pub fn subscribe_servers(&self) -> watch::Receiver<u64> {
+        self.servers.subscribe()
+    }
+
+    /// Whether a claim is taken, as far as this server has seen.
+    pub fn is_claimed(&self, claim: &str) -> bool {
+        self.claims.read().contains(claim)
+    }
+
+    fn by_key(&self, key: &str) -> Option<(&Arc<Resource>, usize)> {
+        let found = self.resources.iter().find(|served| key.starts_with(&served.prefix));
+        found.map(|served| (served, served.prefix.len()))
+    }
+}

@@ -1,0 +1,229 @@
+//! The cache of one resource: its objects, and a window of recent changes that watches read.
+//!
+//! Watchers have no queue of their own. They hold a place in the shared window; who falls out of
+//! it is cut with `Expired`, never skipped, and a slow watcher costs nothing but its place.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use kontiki_raft::types::Revision;
+use parking_lot::RwLock;
+use tokio::sync::watch;
+
+use super::{event::Event, index::Index, object::Object};
+
+/// Most changes kept per resource: minutes of churn for most, seconds for a busy one.
+const WINDOW_EVENTS_MAX: usize = 4096;
+/// Most bytes of JSON that the window may hold on to.
+const WINDOW_BYTES_MAX: usize = 8 << 20;
+
+/// The cache of one resource.
+pub struct ResourceCache {
+    state: RwLock<State>,
+    /// Moves whenever the window does; watchers wait on it.
+    changed: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct State {
+    index: Index,
+    window: VecDeque<Arc<Event>>,
+    window_bytes: usize,
+    /// Number of the first event in the window, counted since the cache was made.
+    first: u64,
+    /// Changes after this revision are in the window.
+    floor: Revision,
+    /// Revision of the last change seen.
+    applied: Revision,
+}
+
+/// A stable view of a resource.
+pub struct Snapshot {
+    /// The objects.
+    pub index: Index,
+    /// The revision it shows, or the caller's if that is later.
+    pub revision: Revision,
+    /// Where to go on watching.
+    pub cursor: Cursor,
+}
+
+/// A watcher's place in the window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cursor(u64);
+
+/// The place fell out of the window, or was never in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expired {
+    /// The oldest revision from which a watch can start.
+    pub oldest: Revision,
+}
+
+impl Default for ResourceCache {
+    fn default() -> ResourceCache {
+        ResourceCache { state: RwLock::default(), changed: watch::Sender::new(0) }
+    }
+}
+
+impl ResourceCache {
+    /// Replaces everything by what was listed at `revision`. Watchers are cut.
+    pub fn reset(&self, objects: Vec<Object>, revision: Revision) {
+        let mut index = Index::default();
+        for object in objects {
+            index.insert(Arc::new(object));
+        }
+        let mut state = self.state.write();
+        let end = state.first + state.window.len() as u64;
+        // One number is left out, so that no watcher's place is taken for the new beginning.
+        *state =
+            State { index, first: end + 1, floor: revision, applied: revision, ..State::default() };
+        drop(state);
+        self.changed.send_modify(|number| *number += 1);
+    }
+
+    /// Applies a write.
+    pub fn put(&self, object: Object) {
+        let object = Arc::new(object);
+        let mut state = self.state.write();
+        let previous = state.index.insert(object.clone());
+        state.push(Event::put(object, previous));
+        drop(state);
+        self.changed.send_modify(|number| *number += 1);
+    }
+
+    /// Applies a deletion; of an object that was never readable, nothing is told.
+    pub fn delete(&self, key: &str, revision: Revision) {
+        let mut state = self.state.write();
+        state.applied = revision;
+        let Some(previous) = state.index.remove(key) else { return };
+        state.push(Event::delete(previous, revision));
+        drop(state);
+        self.changed.send_modify(|number| *number += 1);
+    }
+
+    /// The object of a key.
+    pub fn get(&self, key: &str) -> Option<Arc<Object>> {
+        self.state.read().index.get(key).cloned()
+    }
+
+    /// Number of objects.
+    pub fn len(&self) -> usize {
+        self.state.read().index.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A view that shows at least `revision`, which every cache has passed.
+    pub fn snapshot(&self, revision: Revision) -> Snapshot {
+        let state = self.state.read();
+        Snapshot {
+            index: state.index.clone(),
+            revision: revision.max(state.applied),
+            cursor: Cursor(state.first + state.window.len() as u64),
+        }
+    }
+
+    /// Where to watch for changes after `revision`.
+    pub fn cursor_after(&self, revision: Revision) -> Result<Cursor, Expired> {
+        let state = self.state.read();
+        if revision < state.floor {
+            return Err(Expired { oldest: state.floor });
+        }
+        let skipped = state.window.partition_point(|event| event.revision <= revision);
+        Ok(Cursor(state.first + skipped as u64))
+    }
+
+    /// Takes the changes behind a place, at most `limit`, and moves the place.
+    pub fn take(&self, cursor: &mut Cursor, limit: usize) -> Result<Vec<Arc<Event>>, Expired> {
+        let state = self.state.read();
+        let Some(offset) = cursor.0.checked_sub(state.first) else {
+            return Err(Expired { oldest: state.floor });
+        };
+        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(state.window.len());
+        let events: Vec<_> = state.window.range(start..).take(limit).cloned().collect();
+        cursor.0 += events.len() as u64;
+        Ok(events)
+    }
+
+    /// Wakes whenever there may be something to take.
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+}
+
+impl State {
+    fn push(&mut self, event: Event) {
+        self.applied = event.revision;
+        self.window_bytes += event.object.json.len();
+        self.window.push_back(Arc::new(event));
+        while self.window.len() > WINDOW_EVENTS_MAX
+            || (self.window_bytes > WINDOW_BYTES_MAX && self.window.len() > 1)
+        {
+            let Some(dropped) = self.window.pop_front() else { break };
+            self.window_bytes -= dropped.object.json.len();
+            self.floor = dropped.revision;
+            self.first += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cache_with(count: u64) -> ResourceCache {
+        let cache = ResourceCache::default();
+        cache.reset(Vec::new(), Revision(10));
+        for revision in 11..11 + count {
+            cache.put(Object::for_tests("a/x", revision));
+        }
+        cache
+    }
+
+    fn revisions(cache: &ResourceCache, cursor: &mut Cursor) -> Vec<u64> {
+        cache.take(cursor, 100).unwrap().iter().map(|event| event.revision.0).collect()
+    }
+
+    #[test]
+    fn a_watch_continues_behind_its_revision() {
+        let cache = cache_with(5);
+        let mut cursor = cache.cursor_after(Revision(13)).unwrap();
+        assert_eq!(revisions(&cache, &mut cursor), [14, 15]);
+        assert_eq!(revisions(&cache, &mut cursor), [] as [u64; 0]);
+        cache.delete("a/x", Revision(20));
+        assert_eq!(revisions(&cache, &mut cursor), [20]);
+    }
+
+    #[test]
+    fn a_snapshot_and_its_cursor_miss_nothing() {
+        let cache = cache_with(3);
+        let snapshot = cache.snapshot(Revision(12));
+        assert_eq!(snapshot.revision, Revision(13));
+        cache.put(Object::for_tests("a/y", 14));
+        let mut cursor = snapshot.cursor;
+        assert_eq!(revisions(&cache, &mut cursor), [14]);
+        assert_eq!(snapshot.index.len(), 1);
+    }
+
+    #[test]
+    fn who_falls_out_of_the_window_is_told() {
+        let cache = cache_with(1);
+        let mut slow = cache.cursor_after(Revision(10)).unwrap();
+        for revision in 20..20 + WINDOW_EVENTS_MAX as u64 {
+            cache.put(Object::for_tests("a/x", revision));
+        }
+        assert_eq!(cache.take(&mut slow, 10).unwrap_err(), Expired { oldest: Revision(11) });
+        assert!(cache.cursor_after(Revision(9)).is_err());
+        assert!(cache.cursor_after(Revision(11)).is_ok());
+    }
+
+    #[test]
+    fn a_reset_cuts_every_watcher() {
+        let cache = cache_with(1);
+        let mut cursor = cache.snapshot(Revision(11)).cursor;
+        cache.reset(Vec::new(), Revision(30));
+        assert!(cache.take(&mut cursor, 10).is_err());
+        assert!(cache.cursor_after(Revision(30)).is_ok());
+    }
+}

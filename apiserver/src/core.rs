@@ -1,0 +1,122 @@
+//! What every request can reach: the store, the caches, who may do what.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use kontiki_api::{Catalogue, Status};
+use kontiki_base::CancellationToken;
+use kontiki_raft::types::Revision;
+use parking_lot::RwLock;
+use tokio::sync::{Semaphore, watch};
+
+use crate::{
+    authn::Authenticator,
+    authz::{Attributes, Authorizer},
+    cache::{Caches, Resource, object::Object},
+    extension::Extension,
+    kubelets::Kubelets,
+    options::Options,
+    storage::{Storage, backend::BackendError, relative},
+};
+
+/// The shared parts of one API server.
+pub struct Core {
+    /// Settings.
+    pub options: Options,
+    /// Which resources there are.
+    pub catalogue: Arc<Catalogue>,
+    /// The client of kubelets.
+    pub kubelets: Kubelets,
+    /// Cancelled when the server is to stop.
+    pub shutdown: CancellationToken,
+    /// The store.
+    pub storage: Arc<Storage>,
+    /// The watch caches.
+    pub caches: Arc<Caches>,
+    /// Who is who.
+    pub authenticator: Authenticator,
+    /// Who may do what.
+    pub authorizer: ArcSwap<Authorizer>,
+    /// Endpoints of others, by path prefix.
+    pub extensions: RwLock<Vec<(String, Arc<dyn Extension>)>>,
+    /// Whether this server answers more than `/livez`.
+    pub ready: watch::Sender<bool>,
+    /// Room for requests that change something.
+    pub mutating: Arc<Semaphore>,
+    /// Room for requests that only read.
+    pub reading: Arc<Semaphore>,
+}
+
+impl Core {
+    /// A resource that is built in.
+    pub fn builtin(&self, group: &str, resource: &str) -> &Arc<Resource> {
+        self.caches.builtin(group, resource)
+    }
+
+    /// Waits until the caches show everything that was acknowledged before now.
+    pub async fn catch_up(&self) -> Result<Revision, Status> {
+        let index = self.storage.backend().read_index().await.map_err(|e| unavailable(&e))?;
+        self.caches.wait_for(index).await;
+        Ok(index)
+    }
+
+    /// An object as the cache has it: perhaps a moment old.
+    pub fn cached(
+        &self,
+        group: &str,
+        resource: &str,
+        namespace: &str,
+        name: &str,
+    ) -> Option<Arc<Object>> {
+        self.builtin(group, resource).cache.get(&relative(namespace, name))
+    }
+
+    /// An object as of now. What the cache has is new enough; what it has not may only be young.
+    pub async fn find(
+        &self,
+        group: &str,
+        resource: &str,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Arc<Object>>, Status> {
+        if let Some(object) = self.cached(group, resource, namespace, name) {
+            return Ok(Some(object));
+        }
+        self.catch_up().await?;
+        Ok(self.cached(group, resource, namespace, name))
+    }
+
+    /// The extension that answers a path.
+    pub fn extension_for(&self, path: &str) -> Option<Arc<dyn Extension>> {
+        let extensions = self.extensions.read();
+        let found = extensions.iter().find(|(prefix, _)| path.starts_with(prefix.as_str()));
+        found.map(|(_, extension)| extension.clone())
+    }
+
+    /// Whether a user may do something.
+    pub fn allows(&self, attributes: &Attributes<'_>) -> bool {
+        self.authorizer.load().allows(attributes, &self.caches)
+    }
+}
+
+/// What a caller is told when the store did not do it.
+pub fn unavailable(error: &BackendError) -> Status {
+    match error {
+        BackendError::Compacted { requested, oldest } => {
+            Status::expired(format!("too old resource version: {requested} ({oldest})"))
+        }
+        BackendError::Future { requested, current } => Status::timeout(
+            &format!("Too large resource version: {requested}, current: {current}"),
+            1,
+        ),
+        BackendError::Fenced(reason) => Status::conflict("", "leases", "leadership", reason),
+        BackendError::LeaseNotFound => {
+            Status::internal_error("etcdserver: requested lease not found")
+        }
+        BackendError::Timeout(_) => {
+            tracing::debug!("a request timed out at the store: {error}");
+            Status::timeout("etcdserver: request timed out", 1)
+        }
+        BackendError::Unavailable(reason) => Status::service_unavailable(reason.clone()),
+    }
+}

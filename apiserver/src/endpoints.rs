@@ -1,0 +1,163 @@
+//! The `kubernetes` Service and its EndpointSlice: where the API is found from inside the cluster.
+//!
+//! Every server keeps a key of its own alive on a lease, as upstream does. The keys that are there
+//! are the servers that live; whoever sees them change brings the EndpointSlice in line.
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use kontiki_api::Status;
+use kontiki_base::CancellationToken;
+use kontiki_raft::types::{KeyRange, Op, RangeRequest, Txn};
+use serde_json::{Value, json};
+
+use crate::{
+    core::{Core, unavailable},
+    options::Options,
+    verbs::{
+        create,
+        stored::{Target, Writer},
+        update::{self, Part},
+    },
+};
+
+const NAME: &str = "kubernetes";
+const NAMESPACE: &str = "default";
+/// How long a server that fell silent stays in the list.
+const ALIVE_FOR: Duration = Duration::from_secs(15);
+/// How often a server renews its key.
+const RENEW_EVERY: Duration = Duration::from_secs(7);
+
+/// The Service.
+pub(crate) fn service(options: &Options) -> Value {
+    let address = options.service_cidrs.first().and_then(|range| range.hosts().next());
+    let mut spec = json!({
+        "type": "ClusterIP",
+        "ports": [{
+            "name": "https", "port": 443, "protocol": "TCP", "targetPort": options.advertise_port,
+        }],
+        "sessionAffinity": "None",
+    });
+    if let Some(address) = address {
+        spec["clusterIP"] = address.to_string().into();
+    }
+    json!({
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {
+            "name": NAME,
+            "namespace": NAMESPACE,
+            "labels": {"component": "apiserver", "provider": "kubernetes"},
+        },
+        "spec": spec,
+    })
+}
+
+/// Announces this server and keeps the EndpointSlice in line until `shutdown`.
+pub(crate) async fn run(core: Arc<Core>, shutdown: CancellationToken) {
+    let mut changed = core.caches.subscribe_servers();
+    loop {
+        changed.mark_unchanged();
+        // Trouble passes with the next turn; a server that cannot write is not alive either.
+        if let Err(status) = turn(&core).await {
+            tracing::debug!("cannot renew the API's endpoints: {}", status.message);
+        }
+        tokio::select! { biased;
+            () = shutdown.cancelled() => break,
+            _ = changed.changed() => {}
+            () = tokio::time::sleep(RENEW_EVERY) => {
+                if let Err(status) = announce(&core).await {
+                    tracing::debug!("cannot announce this server: {}", status.message);
+                }
+            }
+        }
+    }
+    let key = own_key(&core);
+    let gone = Txn { success: vec![Op::Delete { range: KeyRange::key(key) }], ..Txn::default() };
+    // Best effort: if it fails, the lease does it.
+    let _ = tokio::time::timeout(Duration::from_secs(1), core.storage.backend().txn(gone)).await;
+}
+
+async fn turn(core: &Core) -> Result<(), Status> {
+    let range = KeyRange::prefix(core.storage.keys().servers());
+    let found = core.storage.backend().range(RangeRequest::new(range)).await;
+    let found = found.map_err(|error| unavailable(&error))?;
+    let own = own_key(core);
+    if !found.kvs.iter().any(|kv| kv.key == own.as_bytes()) {
+        return announce(core).await;
+    }
+    let mut servers: Vec<(IpAddr, u16)> =
+        found.kvs.iter().filter_map(|kv| parse(&kv.value)).collect();
+    servers.sort_unstable();
+    servers.dedup();
+    reconcile(core, &servers).await
+}
+
+fn own_key(core: &Core) -> String {
+    format!("{}{}", core.storage.keys().servers(), core.options.name)
+}
+
+fn parse(value: &[u8]) -> Option<(IpAddr, u16)> {
+    let (address, port) = std::str::from_utf8(value).ok()?.rsplit_once(' ')?;
+    Some((address.parse().ok()?, port.parse().ok()?))
+}
+
+async fn announce(core: &Core) -> Result<(), Status> {
+    let backend = core.storage.backend();
+    let lease = backend.lease_grant(ALIVE_FOR).await.map_err(|error| unavailable(&error))?;
+    let value = format!("{} {}", core.options.advertise_address, core.options.advertise_port);
+    let put = Op::Put { key: own_key(core).into(), value: value.into(), lease };
+    let txn = Txn { success: vec![put], ..Txn::default() };
+    backend.txn(txn).await.map_err(|error| unavailable(&error))?;
+    Ok(())
+}
+
+/// One slice per family and port would be needed for mixed clusters; all servers of a cluster
+/// share both.
+fn slice(servers: &[(IpAddr, u16)]) -> Value {
+    let family = if servers.first().is_some_and(|(ip, _)| ip.is_ipv6()) { "IPv6" } else { "IPv4" };
+    let endpoints: Vec<Value> = servers
+        .iter()
+        .map(|(ip, _)| json!({"addresses": [ip.to_string()], "conditions": {"ready": true}}))
+        .collect();
+    json!({
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {
+            "name": NAME,
+            "namespace": NAMESPACE,
+            "labels": {"kubernetes.io/service-name": NAME},
+        },
+        "addressType": family,
+        "endpoints": endpoints,
+        "ports": [{
+            "name": "https", "protocol": "TCP",
+            "port": servers.first().map_or(6443, |(_, port)| *port),
+        }],
+    })
+}
+
+async fn reconcile(core: &Core, servers: &[(IpAddr, u16)]) -> Result<(), Status> {
+    let group = "discovery.k8s.io";
+    let resource = core.builtin(group, "endpointslices");
+    let wanted = slice(servers);
+    let writer = Writer::server();
+    let Some(found) = core.find(group, "endpointslices", NAMESPACE, NAME).await? else {
+        return match create::create(core, &writer, resource, wanted).await {
+            Err(status) if status.reason != "AlreadyExists" => Err(status),
+            _ => Ok(()),
+        };
+    };
+    let found = found.value();
+    if found["endpoints"] == wanted["endpoints"] {
+        return Ok(());
+    }
+    let target = Target { resource, namespace: NAMESPACE, name: NAME };
+    update::modify(core, &writer, target, Part::Main, |old| {
+        let mut new = old.clone();
+        new["endpoints"] = wanted["endpoints"].clone();
+        new["ports"] = wanted["ports"].clone();
+        Ok(new)
+    })
+    .await
+    .map(|_| ())
+}

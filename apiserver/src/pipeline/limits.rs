@@ -1,0 +1,90 @@
+//! How long a request may take, how large it may be, and how many run at a time.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::FutureExt;
+use kontiki_api::Status;
+
+use super::{Flow, StageFuture};
+use crate::{
+    core::Core,
+    exchange::{BODY_BYTES_MAX, Exchange, Source},
+};
+
+/// Requests that change something; what is none of these only reads.
+const MUTATING: [&str; 7] =
+    ["create", "update", "patch", "delete", "deletecollection", "post", "put"];
+
+/// How long a request may take until its answer begins.
+pub(super) fn deadline(core: &Core, exchange: &Exchange) -> Duration {
+    // Read from the raw query: the first stage has not run yet.
+    let asked = exchange.parts.uri.query().and_then(|raw| {
+        crate::query::Query::parse(raw).non_empty("timeout").and_then(parse_duration)
+    });
+    asked.map_or(core.options.request_timeout, |asked| asked.min(core.options.request_timeout))
+}
+
+/// Reads a duration such as `30s`, `1m30s` or `500ms`.
+fn parse_duration(text: &str) -> Option<Duration> {
+    let mut total = 0.0;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let number: f64 = rest[..digits].parse().ok()?;
+        rest = &rest[digits..];
+        let unit = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
+        total += number
+            * match &rest[..unit] {
+                "ms" => 0.001,
+                "s" => 1.0,
+                "m" => 60.0,
+                "h" => 3600.0,
+                _ => return None,
+            };
+        rest = &rest[unit..];
+    }
+    (total > 0.0 && total < 1e9).then(|| Duration::from_secs_f64(total))
+}
+
+/// Refuses what is too large by its own account, and what comes on top of too much else. Callers
+/// in this process are its own control loops, which limit themselves.
+pub(super) fn run<'a>(core: &'a Arc<Core>, exchange: &'a mut Exchange) -> StageFuture<'a> {
+    let outcome = admit(core, exchange);
+    async { outcome }.boxed()
+}
+
+fn admit(core: &Core, exchange: &mut Exchange) -> Result<Flow, Status> {
+    let length = exchange.header(http::header::CONTENT_LENGTH).parse::<usize>().unwrap_or(0);
+    if length > BODY_BYTES_MAX {
+        let limit = format!("limit is {BODY_BYTES_MAX}");
+        return Err(Status::request_entity_too_large(&limit));
+    }
+    let own = matches!(exchange.source, Source::InProcess { .. });
+    if own || exchange.info.is_long_running() {
+        return Ok(Flow::Next);
+    }
+    let mutates = MUTATING.contains(&exchange.info.verb);
+    let pool = if mutates { &core.mutating } else { &core.reading };
+    match pool.clone().try_acquire_owned() {
+        Ok(permit) => exchange.permit = Some(permit),
+        Err(_) => {
+            let message = "Too many requests, please try again later.";
+            return Err(Status::too_many_requests(message, 1));
+        }
+    }
+    Ok(Flow::Next)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_as_go_writes_them() {
+        assert_eq!(parse_duration("30s"), Some(Duration::from_secs(30)));
+        assert_eq!(parse_duration("1m30s"), Some(Duration::from_secs(90)));
+        assert_eq!(parse_duration("500ms"), Some(Duration::from_millis(500)));
+        assert_eq!(parse_duration("0s"), None);
+        assert_eq!(parse_duration("x"), None);
+    }
+}

@@ -1,0 +1,237 @@
+//! The API server as its host sees it: opened on a store, serving sockets and callers in this
+//! process.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use hyper::service::service_fn;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto::Builder,
+};
+use kontiki_api::Catalogue;
+use kontiki_base::{
+    CancellationToken,
+    tasks::{TaskKind, Tasks},
+    tls,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{Semaphore, watch},
+};
+use tokio_rustls::TlsAcceptor;
+
+use crate::{
+    answer::{Body, BodyError},
+    authn::{Authenticator, KeyError, certificate},
+    authz::{self, Authorizer},
+    bootstrap,
+    cache::{Caches, feed},
+    core::Core,
+    exchange::{Exchange, Source},
+    extension::Extension,
+    kubelets::Kubelets,
+    options::Options,
+    pipeline,
+    storage::{Storage, backend::Backend},
+    user::UserInfo,
+};
+
+const ACCEPT: TaskKind = TaskKind::vital("API listener");
+const CONNECTION: TaskKind = TaskKind::logged("API connection");
+const FEED: TaskKind = TaskKind::vital("watch cache");
+const POLICY: TaskKind = TaskKind::vital("access policy");
+const BOOTSTRAP: TaskKind = TaskKind::vital("API bootstrap");
+
+/// How long a handshake may take.
+const HANDSHAKE_MAX: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// Why an API server cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The service account key is not usable.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The identity for kubelets is not usable.
+    #[error("cannot set up the client of kubelets")]
+    Kubelets(#[from] tls::Error),
+}
+
+/// An API server. Cheap to clone.
+#[derive(Clone)]
+pub struct ApiServer {
+    core: Arc<Core>,
+}
+
+impl ApiServer {
+    /// Opens an API server on a store. It answers `/livez` at once and everything else when its
+    /// caches are filled.
+    pub fn new(
+        options: Options,
+        store: kontiki_raft::Store,
+        tasks: &Tasks,
+    ) -> Result<ApiServer, Error> {
+        ApiServer::on_backend(options, Arc::new(store), tasks)
+    }
+
+    /// Opens an API server on anything that behaves like the store.
+    pub fn on_backend(
+        options: Options,
+        backend: Arc<dyn Backend>,
+        tasks: &Tasks,
+    ) -> Result<ApiServer, Error> {
+        let storage = Arc::new(Storage::new(backend, &options.prefix));
+        let catalogue = Arc::new(Catalogue::builtin());
+        let caches = Arc::new(Caches::new(&catalogue, storage.keys()));
+        let core = Arc::new(Core {
+            authenticator: Authenticator::new(&options)?,
+            authorizer: ArcSwap::from_pointee(Authorizer::default()),
+            kubelets: Kubelets::new(&options.cluster_roots, &options.kubelet_client, tasks)?,
+            extensions: parking_lot::RwLock::default(),
+            ready: watch::Sender::new(false),
+            mutating: Arc::new(Semaphore::new(options.max_mutating_inflight)),
+            reading: Arc::new(Semaphore::new(options.max_inflight)),
+            shutdown: tasks.shutdown(),
+            catalogue,
+            storage,
+            caches,
+            options,
+        });
+        let (caches, storage) = (core.caches.clone(), core.storage.clone());
+        tasks.spawn_infallible(FEED, feed::run(caches, storage, tasks.shutdown()));
+        tasks.spawn_infallible(POLICY, authz::follow::run(core.clone(), tasks.shutdown()));
+        tasks.spawn_infallible(BOOTSTRAP, bootstrap::run(core.clone(), tasks.shutdown()));
+        Ok(ApiServer { core })
+    }
+
+    /// Adds endpoints below a path prefix such as `/kontiki/v1/`.
+    pub fn extend(&self, prefix: &str, extension: Arc<dyn Extension>) {
+        self.core.extensions.write().push((prefix.to_owned(), extension));
+    }
+
+    /// Becomes true when everything is served.
+    pub fn ready(&self) -> watch::Receiver<bool> {
+        self.core.ready.subscribe()
+    }
+
+    /// The server as a service for callers in this process, who act as `user`.
+    pub fn in_process(&self, user: UserInfo) -> InProcess {
+        InProcess { core: self.core.clone(), user: Arc::new(user) }
+    }
+
+    /// Serves a listener until the tasks are stopped.
+    pub fn serve(&self, listener: TcpListener, config: rustls::ServerConfig, tasks: &Tasks) {
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let connections = tasks.child();
+        let (core, shutdown) = (self.core.clone(), tasks.shutdown());
+        tasks.spawn_infallible(ACCEPT, async move {
+            loop {
+                let accepted = tokio::select! { biased;
+                    () = shutdown.cancelled() => break,
+                    accepted = listener.accept() => accepted,
+                };
+                match accepted {
+                    Ok((stream, _)) => {
+                        let connection = connection(
+                            core.clone(),
+                            acceptor.clone(),
+                            stream,
+                            connections.shutdown(),
+                        );
+                        connections.spawn_infallible(CONNECTION, connection);
+                    }
+                    Err(error) => {
+                        // Out of descriptors, most likely: give the others time to return some.
+                        tracing::warn!("cannot accept a connection: {error}");
+                        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                    }
+                }
+            }
+            drop(listener);
+            connections.stop().await;
+        });
+    }
+}
+
+/// One connection: handshake, requests, and a graceful end.
+async fn connection(
+    core: Arc<Core>,
+    acceptor: TlsAcceptor,
+    stream: TcpStream,
+    shutdown: CancellationToken,
+) {
+    let _ = stream.set_nodelay(true);
+    let handshake = tokio::time::timeout(HANDSHAKE_MAX, acceptor.accept(stream)).await;
+    let stream = match handshake {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return tracing::debug!("TLS handshake failed: {error}"),
+        Err(_) => return tracing::debug!("TLS handshake timed out"),
+    };
+    let chain = stream.get_ref().1.peer_certificates();
+    let certificate = chain.and_then(|chain| certificate::user_of(chain.first()?)).map(Arc::new);
+    let service = service_fn(move |request| {
+        let (core, certificate) = (core.clone(), certificate.clone());
+        async move { Ok::<_, Infallible>(answer(core, Source::Network { certificate }, request).await) }
+    });
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new());
+    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(1_000);
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! { biased;
+        outcome = connection.as_mut() => {
+            if let Err(error) = outcome {
+                tracing::debug!("connection ended: {error}");
+            }
+            return;
+        }
+        () = shutdown.cancelled() => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = connection.await;
+}
+
+async fn answer<B>(core: Arc<Core>, source: Source, request: Request<B>) -> Response<Body>
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BodyError>,
+{
+    let (parts, body) = request.into_parts();
+    let body = body.map_err(Into::into).boxed_unsync();
+    pipeline::handle(core, Exchange::new(parts, body, source)).await
+}
+
+/// The API server for callers in this process: the whole pipeline but authentication.
+#[derive(Clone)]
+pub struct InProcess {
+    core: Arc<Core>,
+    user: Arc<UserInfo>,
+}
+
+impl<B> tower::Service<Request<B>> for InProcess
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BodyError>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let source = Source::InProcess { user: self.user.clone() };
+        let core = self.core.clone();
+        Box::pin(async move { Ok(answer(core, source, request).await) })
+    }
+}

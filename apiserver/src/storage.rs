@@ -1,0 +1,171 @@
+//! Objects in the store: where they are, and how one is written.
+//!
+//! Every write is one transaction that touches one object and the claims it owns, so one revision
+//! never carries two events of one watch. A write says what it expects to find; if something else
+//! is there, the same round trip brings it back.
+
+pub mod backend;
+pub mod envelope;
+mod keys;
+mod leases;
+mod replicated;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use kontiki_base::Fence;
+use kontiki_raft::types::{
+    Compare, Consistency, KeyRange, KeyValue, LeaseId, Op, OpResult, RangeReply, RangeRequest,
+    Revision, Txn,
+};
+
+use backend::{Backend, BackendError};
+pub use keys::{Keys, relative};
+use leases::SharedLeases;
+
+use crate::registry::Claim;
+
+/// The store as the verbs see it.
+pub struct Storage {
+    backend: Arc<dyn Backend>,
+    keys: Keys,
+    leases: SharedLeases,
+}
+
+/// What a write expects to find under its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// Nothing.
+    Absent,
+    /// The object as this revision wrote it.
+    Revision(Revision),
+}
+
+/// One write of one object.
+pub struct Write<'a> {
+    /// The object's key.
+    pub key: Bytes,
+    /// What must be there.
+    pub expected: Expected,
+    /// The sealed object; `None` deletes.
+    pub value: Option<Vec<u8>>,
+    /// Claims to take.
+    pub take: &'a [Claim],
+    /// Claims to give back.
+    pub release: Vec<String>,
+    /// How long the object lives.
+    pub time_to_live: Option<std::time::Duration>,
+    /// The leadership under which the writer acts.
+    pub fence: Option<Fence>,
+}
+
+/// How a write ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It stands, at this revision.
+    Written(Revision),
+    /// Something else was there: this, or nothing.
+    Changed(Option<KeyValue>),
+    /// One of the claims to take belongs to another object.
+    ClaimTaken(usize),
+}
+
+impl Storage {
+    /// Objects under `prefix` of a store.
+    pub fn new(backend: Arc<dyn Backend>, prefix: &str) -> Storage {
+        Storage { backend, keys: Keys::new(prefix), leases: SharedLeases::default() }
+    }
+
+    /// The store itself.
+    pub fn backend(&self) -> &Arc<dyn Backend> {
+        &self.backend
+    }
+
+    /// Where things are.
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// Executes a write.
+    pub async fn write(&self, write: Write<'_>) -> Result<Outcome, BackendError> {
+        let lease = match write.time_to_live {
+            Some(ttl) => self.leases.get(&*self.backend, ttl).await?,
+            None => LeaseId(0),
+        };
+        let txn = self.transaction(&write, lease);
+        let reply = match self.backend.txn(txn).await {
+            Err(BackendError::LeaseNotFound) => {
+                // The shared lease ran out between grant and use: one fresh one, once.
+                let lease = match write.time_to_live {
+                    Some(ttl) => self.leases.renew(&*self.backend, ttl).await?,
+                    None => LeaseId(0),
+                };
+                self.backend.txn(self.transaction(&write, lease)).await?
+            }
+            other => other?,
+        };
+        if reply.succeeded {
+            return Ok(Outcome::Written(reply.revision));
+        }
+        let mut found = reply.results.into_iter().map(|result| match result {
+            OpResult::Range(range) => range.kvs.into_iter().next(),
+            _ => None,
+        });
+        let current = found.next().flatten();
+        let as_expected = match (write.expected, &current) {
+            (Expected::Absent, None) => true,
+            (Expected::Revision(revision), Some(kv)) => kv.mod_revision == revision,
+            _ => false,
+        };
+        match found.position(|claim| claim.is_some()) {
+            Some(taken) if as_expected => Ok(Outcome::ClaimTaken(taken)),
+            _ => Ok(Outcome::Changed(current)),
+        }
+    }
+
+    fn transaction(&self, write: &Write<'_>, lease: LeaseId) -> Txn {
+        let claim_key = |claim: &str| Bytes::from(self.keys.claim(claim));
+        let mut compares = vec![match write.expected {
+            Expected::Absent => Compare::absent(write.key.clone()),
+            Expected::Revision(revision) => Compare::mod_revision(write.key.clone(), revision),
+        }];
+        let mut success = vec![match &write.value {
+            Some(value) => Op::Put { key: write.key.clone(), value: value.clone().into(), lease },
+            None => Op::Delete { range: KeyRange::key(write.key.clone()) },
+        }];
+        let mut failure = vec![Op::Range { range: KeyRange::key(write.key.clone()), limit: 1 }];
+        for claim in write.take {
+            let key = claim_key(&claim.key);
+            compares.push(Compare::absent(key.clone()));
+            failure.push(Op::Range { range: KeyRange::key(key.clone()), limit: 1 });
+            success.push(Op::Put { key, value: write.key.clone(), lease: LeaseId(0) });
+        }
+        for claim in &write.release {
+            success.push(Op::Delete { range: KeyRange::key(claim_key(claim)) });
+        }
+        Txn { compares, success, failure, fence: write.fence }
+    }
+
+    /// Reads one key as of now.
+    pub async fn read(&self, key: Bytes) -> Result<Option<KeyValue>, BackendError> {
+        let reply = self.backend.range(RangeRequest::new(KeyRange::key(key))).await?;
+        Ok(reply.kvs.into_iter().next())
+    }
+
+    /// Reads a part of a range as of a revision.
+    pub async fn page(
+        &self,
+        range: KeyRange,
+        revision: Revision,
+        limit: u64,
+    ) -> Result<RangeReply, BackendError> {
+        self.backend
+            .range(RangeRequest {
+                revision: Some(revision),
+                limit,
+                consistency: Consistency::Serializable,
+                ..RangeRequest::new(range)
+            })
+            .await
+    }
+}

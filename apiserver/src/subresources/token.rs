@@ -1,0 +1,155 @@
+//! `serviceaccounts/NAME/token`: a token for a service account, bound to what asks for it.
+
+use std::sync::Arc;
+
+use http::{Response, StatusCode};
+use jiff::Timestamp;
+use kontiki_api::{Status, field, meta};
+use serde_json::{Value, json};
+
+use super::ServeFuture;
+use crate::{
+    answer::{self, Body},
+    authn::service_account::{Bound, Claims, Reference},
+    core::Core,
+    exchange::Exchange,
+    user::SERVICE_ACCOUNT_PREFIX,
+    verbs::body,
+};
+
+const SECONDS_MIN: i64 = 600;
+const SECONDS_MAX: i64 = 1 << 32;
+const SECONDS_DEFAULT: i64 = 3600;
+/// The period that marks a pod's default token; such tokens live longer than they say, so that
+/// clients which never read the file again go on working.
+const EXTENDED_FOR: i64 = 3607;
+const EXTENDED_SECONDS: i64 = 365 * 24 * 3600;
+
+pub(super) fn serve<'a>(core: &'a Arc<Core>, exchange: &'a mut Exchange) -> ServeFuture<'a> {
+    Box::pin(run(core, exchange))
+}
+
+async fn run(core: &Arc<Core>, exchange: &mut Exchange) -> Result<Response<Body>, Status> {
+    let body = body::read_json(exchange).await?;
+    let mut request: Value = if body.is_empty() {
+        json!({})
+    } else {
+        serde_json::from_slice(&body).map_err(|error| {
+            Status::bad_request(format!("cannot read the TokenRequest: {error}"))
+        })?
+    };
+    let (namespace, name) = (exchange.info.namespace.clone(), exchange.info.name.clone());
+    let found = core.find("", "serviceaccounts", &namespace, &name).await?;
+    let account = found.ok_or_else(|| Status::not_found("", "serviceaccounts", &name))?.value();
+    let seconds = request["spec"]["expirationSeconds"].as_i64().unwrap_or(SECONDS_DEFAULT);
+    validate(seconds, &name)?;
+    let (pod, node, secret) = bound_to(core, &request, &namespace, &name).await?;
+    let asked: Vec<String> = request["spec"]["audiences"]
+        .as_array()
+        .map(|list| list.iter().filter_map(Value::as_str).map(str::to_owned).collect())
+        .unwrap_or_default();
+    let issuer = core.authenticator.tokens.issuer().to_owned();
+    let audiences = if asked.is_empty() { vec![issuer.clone()] } else { asked };
+    let now = exchange.now.as_second();
+    let extended = seconds == EXTENDED_FOR && pod.is_some() && audiences == [issuer.clone()];
+    let claims = Claims {
+        aud: audiences.clone(),
+        exp: now + if extended { EXTENDED_SECONDS } else { seconds },
+        iat: now,
+        iss: issuer,
+        jti: uuid::Uuid::new_v4().to_string(),
+        bound: Bound {
+            namespace: namespace.clone(),
+            node,
+            pod,
+            secret,
+            serviceaccount: Reference { name: name.clone(), uid: meta::uid(&account).to_owned() },
+            warnafter: extended.then_some(now + seconds),
+        },
+        nbf: now,
+        sub: format!("{SERVICE_ACCOUNT_PREFIX}{namespace}:{name}"),
+    };
+    let token =
+        core.authenticator.tokens.sign(&claims).map_err(|error| {
+            Status::internal_error(&format!("failed to generate token: {error}"))
+        })?;
+    let expires = Timestamp::from_second(now + seconds)
+        .map_err(|error| Status::internal_error(&error.to_string()))?;
+    request["kind"] = "TokenRequest".into();
+    request["apiVersion"] = "authentication.k8s.io/v1".into();
+    request["metadata"] = json!({"name": name, "namespace": namespace, "creationTimestamp": null});
+    request["spec"]["audiences"] = audiences.into();
+    request["spec"]["expirationSeconds"] = seconds.into();
+    request["status"] = json!({"token": token, "expirationTimestamp": meta::time(expires)});
+    Ok(answer::value(StatusCode::CREATED, &request))
+}
+
+fn validate(seconds: i64, name: &str) -> Result<(), Status> {
+    let path = field::Path::new("spec").child("expirationSeconds");
+    let why = match seconds {
+        SECONDS_MIN..=SECONDS_MAX => return Ok(()),
+        ..SECONDS_MIN => "may not specify a duration less than 10 minutes",
+        _ => "may not specify a duration larger than 2^32 seconds",
+    };
+    let error = field::Error::invalid(&path, seconds, why);
+    Err(Status::invalid("authentication.k8s.io", "TokenRequest", name, &error.into()))
+}
+
+type Bounds = (Option<Reference>, Option<Reference>, Option<Reference>);
+
+/// The pod (with its node) or secret that the token is bound to.
+async fn bound_to(
+    core: &Core,
+    request: &Value,
+    namespace: &str,
+    account: &str,
+) -> Result<Bounds, Status> {
+    let reference = &request["spec"]["boundObjectRef"];
+    if !reference.is_object() {
+        return Ok((None, None, None));
+    }
+    let text = |field: &str| reference[field].as_str().unwrap_or_default();
+    let (kind, name, uid) = (text("kind"), text("name"), text("uid"));
+    let resource = match (kind, text("apiVersion")) {
+        ("Pod", "v1") => "pods",
+        ("Secret", "v1") => "secrets",
+        _ => {
+            return Err(Status::bad_request(format!(
+                "cannot bind token for serviceaccount {account:?} to type {:?}, Kind={kind}",
+                text("apiVersion")
+            )));
+        }
+    };
+    let found = core.find("", resource, namespace, name).await?;
+    let object = found.ok_or_else(|| Status::not_found("", resource, name))?.value();
+    if !uid.is_empty() && uid != meta::uid(&object) {
+        return Err(Status::conflict(
+            "",
+            resource,
+            name,
+            &format!(
+                "the UID in the bound object reference ({uid}) does not match the UID in record. The \
+             object might have been deleted and then recreated"
+            ),
+        ));
+    }
+    let bound = Reference { name: name.to_owned(), uid: meta::uid(&object).to_owned() };
+    if resource == "secrets" {
+        return Ok((None, None, Some(bound)));
+    }
+    let own = object["spec"]["serviceAccountName"].as_str().unwrap_or_default();
+    if own != account {
+        return Err(Status::bad_request(format!(
+            "cannot bind token for serviceaccount {account:?} to pod running with different \
+             serviceaccount name."
+        )));
+    }
+    let node = object["spec"]["nodeName"].as_str().unwrap_or_default();
+    let node = match core.find("", "nodes", "", node).await? {
+        Some(found) if !node.is_empty() => {
+            Some(Reference { name: node.to_owned(), uid: meta::uid(&found.value()).to_owned() })
+        }
+        _ => None,
+    };
+    Ok((Some(bound), node, None))
+}

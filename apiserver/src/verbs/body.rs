@@ -1,0 +1,68 @@
+//! Objects on their way in: read, converted to JSON, and brought into conformance.
+
+use bytes::Bytes;
+use http::header;
+use kontiki_api::Status;
+use serde_json::Value;
+
+use crate::{
+    cache::Resource,
+    exchange::Exchange,
+    schema::{self, Expected, FieldValidation},
+};
+
+/// Media types of objects that can be read.
+const ACCEPTED: [&str; 2] = ["application/json", "application/yaml"];
+
+/// The media type of the body, without parameters; JSON if none is named.
+pub fn media_type(exchange: &Exchange) -> &str {
+    let media_type = exchange.header(header::CONTENT_TYPE);
+    match media_type.split(';').next().unwrap_or_default().trim() {
+        "" => "application/json",
+        media_type => media_type,
+    }
+}
+
+/// Reads the body as JSON text, whichever of the accepted types it has.
+pub async fn read_json(exchange: &mut Exchange) -> Result<Bytes, Status> {
+    let yaml = match media_type(exchange) {
+        "application/json" => false,
+        "application/yaml" => true,
+        _ => return Err(Status::unsupported_media_type(&ACCEPTED)),
+    };
+    let body = exchange.read_body().await?;
+    if yaml { yaml_to_json(&body) } else { Ok(body) }
+}
+
+/// Rewrites YAML as JSON.
+pub fn yaml_to_json(yaml: &[u8]) -> Result<Bytes, Status> {
+    let failed = |error: &dyn std::fmt::Display| {
+        Status::bad_request(format!("error converting YAML to JSON: {error}"))
+    };
+    let text = std::str::from_utf8(yaml).map_err(|error| failed(&error))?;
+    let value: Value = serde_saphyr::from_str(text).map_err(|error| failed(&error))?;
+    Ok(value.to_string().into())
+}
+
+/// Reads an object of the resource's kind.
+pub async fn read_object(exchange: &mut Exchange, resource: &Resource) -> Result<Value, Status> {
+    let validation = field_validation(exchange)?;
+    let body = read_json(exchange).await?;
+    let decoded = schema::decode(expected(resource), &body, validation)?;
+    exchange.warnings.extend(decoded.warnings);
+    Ok(decoded.object)
+}
+
+/// What happens to unknown fields in this request.
+pub fn field_validation(exchange: &Exchange) -> Result<FieldValidation, Status> {
+    FieldValidation::parse(exchange.query.get("fieldValidation").unwrap_or_default())
+}
+
+/// The kind of a resource, for the schema engine.
+pub fn expected(resource: &Resource) -> Expected<'_> {
+    Expected {
+        group: &resource.row.group,
+        version: &resource.row.version,
+        kind: &resource.row.kind,
+    }
+}

@@ -1,0 +1,161 @@
+//! A new object.
+
+use std::sync::Arc;
+
+use http::{Response, StatusCode};
+use kontiki_api::{Status, meta};
+use serde_json::Value;
+
+use super::{
+    accept,
+    allocation::Allocation,
+    bodies, body, metadata, options,
+    stored::{Change, Stored, Target, Writer, change},
+};
+use crate::{
+    admission::{self, Attempt, Operation},
+    answer::Body,
+    cache::Resource,
+    core::Core,
+    exchange::Exchange,
+    registry::Context,
+};
+
+/// Names tried for a `generateName`, as upstream.
+const NAMES_MAX: usize = 8;
+
+pub(super) async fn serve(
+    core: &Arc<Core>,
+    exchange: &mut Exchange,
+) -> Result<Response<Body>, Status> {
+    let agreed = accept::negotiate(exchange.header(http::header::ACCEPT))?;
+    let dry_run = options::dry_run(exchange, "CreateOptions")?;
+    let resource = exchange.resource()?.clone();
+    let mut object = body::read_object(exchange, &resource).await?;
+    if !exchange.info.name.is_empty() {
+        return Err(super::method_not_allowed());
+    }
+    metadata::place(&mut object, &exchange.info, &resource)?;
+    let writer = Writer::of(exchange, dry_run);
+    let warnings = resource.strategy.warnings(&object, None);
+    exchange.warnings.extend(warnings);
+    let stored = create(core, &writer, &resource, object).await?;
+    let response =
+        bodies::object(StatusCode::CREATED, &resource, stored.json, agreed, &exchange.query)?;
+    Ok(bodies::with_revision(response, stored.revision))
+}
+
+/// Creates an object; with a `generateName`, under the first name that is free.
+pub async fn create(
+    core: &Core,
+    writer: &Writer,
+    resource: &Resource,
+    mut object: Value,
+) -> Result<Stored, Status> {
+    if !meta::resource_version(&object).is_empty() {
+        return Err(Status::bad_request(
+            "resourceVersion should not be set on objects to be created",
+        ));
+    }
+    let generate = meta::text(&object, "generateName").to_owned();
+    let generates = meta::name(&object).is_empty() && !generate.is_empty();
+    let mut attempts = if generates { NAMES_MAX } else { 1 };
+    loop {
+        attempts -= 1;
+        if generates {
+            let name = metadata::generated_name(&generate, |bound| rand::random_range(0..bound));
+            meta::metadata_mut(&mut object).insert("name".to_owned(), name.into());
+        }
+        match create_named(core, writer, resource, object.clone()).await {
+            Err(status) if generates && status.reason == "AlreadyExists" => {
+                if attempts == 0 {
+                    let row = &resource.row;
+                    let name = meta::name(&object);
+                    return Err(Status::generate_name_conflict(&row.group, &row.resource, name));
+                }
+            }
+            other => return other,
+        }
+    }
+}
+
+async fn create_named(
+    core: &Core,
+    writer: &Writer,
+    resource: &Resource,
+    mut object: Value,
+) -> Result<Stored, Status> {
+    let (namespace, name) = (meta::namespace(&object).to_owned(), meta::name(&object).to_owned());
+    let strategy = resource.strategy;
+    strategy.set_defaults(&mut object);
+    let mut attempt = Attempt {
+        operation: Operation::Create,
+        resource,
+        subresource: "",
+        namespace: &namespace,
+        name: &name,
+        object: &mut object,
+        old: None,
+        writer,
+    };
+    admission::mutate(core, &mut attempt).await?;
+    strategy.set_defaults(&mut object);
+    let context = Context { now: writer.now, user: &writer.user.name };
+    strategy.prepare_for_create(&mut object, &context);
+    let uid = uuid::Uuid::new_v4().to_string();
+    metadata::initialise(&mut object, &uid, writer.now, strategy.has_generation());
+    let target = Target { resource, namespace: &namespace, name: &name };
+    let mut allocation = Allocation::new(core, resource, object, None);
+    loop {
+        let candidate = allocation.draw()?;
+        match write_new(core, writer, target, candidate).await {
+            Err(status) => allocation.lost(status).await?,
+            stored => return stored,
+        }
+    }
+}
+
+async fn write_new(
+    core: &Core,
+    writer: &Writer,
+    target: Target<'_>,
+    object: Value,
+) -> Result<Stored, Status> {
+    let resource = target.resource;
+    check_new(core, writer, target, &object).await?;
+    change(core, writer, target, |current| match current {
+        Some(_) => {
+            Err(Status::already_exists(&resource.row.group, &resource.row.resource, target.name))
+        }
+        None => Ok(Change::Put(object.clone())),
+    })
+    .await
+}
+
+/// Everything that can be wrong with a new object.
+async fn check_new(
+    core: &Core,
+    writer: &Writer,
+    target: Target<'_>,
+    object: &Value,
+) -> Result<(), Status> {
+    let resource = target.resource;
+    let mut errors = metadata::validate(object, None, resource);
+    errors.extend(resource.strategy.validate(object));
+    if !errors.is_empty() {
+        let row = &resource.row;
+        return Err(Status::invalid(&row.group, &row.kind, target.name, &errors));
+    }
+    let mut object = object.clone();
+    let attempt = Attempt {
+        operation: Operation::Create,
+        resource,
+        subresource: "",
+        namespace: target.namespace,
+        name: target.name,
+        object: &mut object,
+        old: None,
+        writer,
+    };
+    admission::validate(core, &attempt).await
+}

@@ -1,0 +1,327 @@
+//! Objects by selection, streamed from stored bytes.
+//!
+//! A list walks a stable snapshot of the cache and writes each object's bytes as they are: the
+//! body is never whole in memory. Pages behind the first come from the store at the revision of
+//! the first.
+
+use std::sync::Arc;
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use bytes::{Bytes, BytesMut};
+use http::{Response, StatusCode};
+use kontiki_api::{Status, field};
+use kontiki_raft::types::{KeyRange, Revision};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::{
+    accept::{self, Agreed, Form},
+    bodies, get,
+    selection::Selection,
+};
+use crate::{
+    answer::{self, Body, BodyError},
+    cache::{Resource, object::Object},
+    core::{Core, unavailable},
+    exchange::Exchange,
+};
+
+/// Bytes gathered before they are handed to the socket.
+const CHUNK_BYTES: usize = 128 << 10;
+/// Keys fetched at a time when a page comes from the store.
+const STORE_PAGE: u64 = 500;
+
+/// What a list is asked for.
+struct Request {
+    selection: Selection,
+    limit: usize,
+    /// Exactly this revision; `None` is the cache's.
+    exact: Option<Revision>,
+    /// First key.
+    start: String,
+}
+
+/// One page.
+struct Page {
+    revision: Revision,
+    objects: Objects,
+    /// Where the next page starts, and how many objects it and all later ones hold.
+    next: Option<(String, Option<usize>)>,
+}
+
+/// The objects of a page: walked as they are written, or fetched before.
+type Objects = Box<dyn Iterator<Item = Arc<Object>> + Send>;
+
+#[derive(Serialize, Deserialize)]
+struct Token {
+    v: String,
+    rv: u64,
+    start: String,
+}
+
+pub(super) async fn serve(
+    core: &Arc<Core>,
+    exchange: &mut Exchange,
+) -> Result<Response<Body>, Status> {
+    let agreed = accept::negotiate(exchange.header(http::header::ACCEPT))?;
+    let resource = exchange.resource()?.clone();
+    let request = read_request(core, exchange, &resource).await?;
+    let page = match request.exact {
+        Some(revision) => from_store(core, &resource, &request, revision).await?,
+        None => from_cache(core, &resource, &request),
+    };
+    respond(exchange, &resource, page, agreed)
+}
+
+async fn read_request(
+    core: &Core,
+    exchange: &Exchange,
+    resource: &Resource,
+) -> Result<Request, Status> {
+    let query = &exchange.query;
+    let selection = Selection::of(exchange, &resource.row)?;
+    let limit = query.non_empty("limit").map_or(Ok(0), |text| {
+        text.parse::<usize>()
+            .map_err(|_| Status::bad_request(format!("invalid value for limit: {text:?}")))
+    })?;
+    let version = query.get("resourceVersion").unwrap_or_default();
+    let matching = query.get("resourceVersionMatch").unwrap_or_default();
+    check_match(version, matching, query.non_empty("continue").is_some())?;
+    if let Some(token) = query.non_empty("continue") {
+        let token = decode_token(token)?;
+        let exact = Some(Revision(token.rv));
+        return Ok(Request { selection, limit, exact, start: token.start });
+    }
+    let legacy_exact = limit > 0 && matching.is_empty() && !matches!(version, "" | "0");
+    if matching == "Exact" || legacy_exact {
+        let revision = get::parse_revision(version)?;
+        get::at_least(core, revision).await?;
+        return Ok(Request { selection, limit, exact: Some(revision), start: String::new() });
+    }
+    get::freshness(core, version).await?;
+    Ok(Request { selection, limit, exact: None, start: String::new() })
+}
+
+fn check_match(version: &str, matching: &str, continues: bool) -> Result<(), Status> {
+    let path = field::Path::new("resourceVersionMatch");
+    let refused =
+        |error: field::Error| Err(Status::invalid("meta.k8s.io", "ListOptions", "", &error.into()));
+    match (matching, version) {
+        ("", _) => Ok(()),
+        _ if continues => refused(field::Error::forbidden(
+            &path,
+            "resourceVersionMatch is forbidden when continue is provided",
+        )),
+        ("Exact" | "NotOlderThan", "") => refused(field::Error::forbidden(
+            &path,
+            "resourceVersionMatch is forbidden unless resourceVersion is provided",
+        )),
+        ("Exact", "0") => refused(field::Error::forbidden(
+            &path,
+            "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
+        )),
+        ("Exact" | "NotOlderThan", _) => Ok(()),
+        (other, _) => {
+            refused(field::Error::not_supported(&path, other, &["Exact", "NotOlderThan"]))
+        }
+    }
+}
+
+fn decode_token(text: &str) -> Result<Token, Status> {
+    let bytes = URL_SAFE_NO_PAD.decode(text).ok();
+    let token = bytes.and_then(|bytes| serde_json::from_slice::<Token>(&bytes).ok());
+    token
+        .filter(|token| token.v == "meta.k8s.io/v1" && token.rv > 0)
+        .ok_or_else(|| Status::bad_request("continue key is not valid: cannot be decoded"))
+}
+
+fn from_cache(core: &Core, resource: &Resource, request: &Request) -> Page {
+    let snapshot = resource.cache.snapshot(core.caches.revision());
+    let selection = request.selection.clone();
+    let revision = snapshot.revision;
+    let walk = snapshot.index.walk(&selection.prefix, "");
+    if request.limit == 0 {
+        let objects = walk.filter(move |object| selection.selects(object));
+        return Page { revision, objects: Box::new(objects), next: None };
+    }
+    let mut walk = walk.filter(|object| selection.selects(object));
+    let objects: Vec<_> = walk.by_ref().take(request.limit).collect();
+    let next = walk.next().map(|first| {
+        let rest = request.selection.is_everything().then(|| 1 + walk.count());
+        (first.key.to_string(), rest)
+    });
+    Page { revision, objects: Box::new(objects.into_iter()), next }
+}
+
+async fn from_store(
+    core: &Core,
+    resource: &Resource,
+    request: &Request,
+    revision: Revision,
+) -> Result<Page, Status> {
+    let selection = &request.selection;
+    let mut range = KeyRange::prefix(format!("{}{}", resource.prefix, selection.prefix));
+    let start = Bytes::from(format!("{}{}", resource.prefix, request.start));
+    if start > range.start {
+        range.start = start;
+    }
+    let limit = if request.limit == 0 { usize::MAX } else { request.limit };
+    let mut objects = Vec::new();
+    loop {
+        let page = core.storage.page(range.clone(), revision, STORE_PAGE).await;
+        let page = page.map_err(|error| unavailable(&error))?;
+        let mut left = page.count;
+        for kv in &page.kvs {
+            let key = String::from_utf8_lossy(&kv.key[resource.prefix.len()..]).into_owned();
+            if objects.len() == limit {
+                let rest = usize::try_from(left).unwrap_or(usize::MAX);
+                let next = Some((key, selection.is_everything().then_some(rest)));
+                return Ok(Page { revision, objects: Box::new(objects.into_iter()), next });
+            }
+            left = left.saturating_sub(1);
+            if let Ok(object) = Object::open(&key, &kv.value, kv.mod_revision, &resource.row)
+                && selection.selects(&object)
+            {
+                objects.push(Arc::new(object));
+            }
+        }
+        match page.kvs.last() {
+            Some(last) if page.more => {
+                let mut next = last.key.to_vec();
+                next.push(0);
+                range.start = next.into();
+            }
+            _ => return Ok(Page { revision, objects: Box::new(objects.into_iter()), next: None }),
+        }
+    }
+}
+
+fn list_metadata(page: &Page) -> Value {
+    let mut metadata = json!({"resourceVersion": page.revision.to_string()});
+    if let Some((start, rest)) = &page.next {
+        let token =
+            Token { v: "meta.k8s.io/v1".to_owned(), rv: page.revision.0, start: start.clone() };
+        let text = serde_json::to_vec(&token).expect("a token is JSON");
+        metadata["continue"] = URL_SAFE_NO_PAD.encode(text).into();
+        if let Some(rest) = rest {
+            metadata["remainingItemCount"] = (*rest).into();
+        }
+    }
+    metadata
+}
+
+fn respond(
+    exchange: &Exchange,
+    resource: &Resource,
+    page: Page,
+    agreed: Agreed,
+) -> Result<Response<Body>, Status> {
+    let metadata = list_metadata(&page);
+    match agreed.form {
+        Form::Object if !agreed.yaml => {
+            let head = format!(
+                "{{\"kind\":{:?},\"apiVersion\":{:?},\"metadata\":{metadata},\"items\":[",
+                resource.row.list_kind,
+                resource.row.api_version(),
+            );
+            let body = Body::stream(futures::stream::iter(Chunks::new(head, page.objects)));
+            Ok(answer::typed(StatusCode::OK, "application/json", body))
+        }
+        Form::Object => {
+            let items: Vec<Value> = page.objects.map(|object| object.value()).collect();
+            let list = json!({
+                "kind": resource.row.list_kind, "apiVersion": resource.row.api_version(),
+                "metadata": metadata, "items": items,
+            });
+            bodies::encoded(StatusCode::OK, list.to_string().into(), agreed)
+        }
+        Form::Metadata => {
+            let items: Vec<Value> =
+                page.objects.map(|object| bodies::metadata_only(&object.value())).collect();
+            let list = json!({
+                "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
+                "metadata": metadata, "items": items,
+            });
+            bodies::encoded(StatusCode::OK, list.to_string().into(), agreed)
+        }
+        Form::Table => {
+            let items: Vec<Value> = page.objects.map(|object| object.value()).collect();
+            let table = bodies::table(resource, &items, &exchange.query, &metadata);
+            bodies::encoded(StatusCode::OK, table.to_string().into(), agreed)
+        }
+    }
+}
+
+/// The text of a list, a chunk at a time.
+struct Chunks {
+    head: Option<String>,
+    objects: Objects,
+    first: bool,
+    done: bool,
+}
+
+impl Chunks {
+    fn new(head: String, objects: Objects) -> Chunks {
+        Chunks { head: Some(head), objects, first: true, done: false }
+    }
+}
+
+impl Iterator for Chunks {
+    type Item = Result<Bytes, BodyError>;
+
+    fn next(&mut self) -> Option<Result<Bytes, BodyError>> {
+        if self.done {
+            return None;
+        }
+        let mut chunk = BytesMut::new();
+        if let Some(head) = self.head.take() {
+            chunk.extend_from_slice(head.as_bytes());
+        }
+        while chunk.len() < CHUNK_BYTES {
+            let Some(object) = self.objects.next() else {
+                chunk.extend_from_slice(b"]}\n");
+                self.done = true;
+                break;
+            };
+            if !std::mem::take(&mut self.first) {
+                chunk.extend_from_slice(b",");
+            } else {
+                chunk.reserve(CHUNK_BYTES.min(4 * object.json.len()));
+            }
+            chunk.extend_from_slice(&object.json);
+        }
+        Some(Ok(chunk.freeze()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_join_to_one_list() {
+        let objects: Vec<_> =
+            (0..5000).map(|n| Arc::new(Object::for_tests(&format!("a/{n}"), n))).collect();
+        let head = "{\"items\":[".to_owned();
+        let chunks: Vec<Bytes> =
+            Chunks::new(head, Box::new(objects.into_iter())).map(|chunk| chunk.unwrap()).collect();
+        assert!(chunks.len() > 1);
+        assert!(chunks.iter().all(|chunk| chunk.len() < CHUNK_BYTES + 1000));
+        let list: Value = serde_json::from_slice(&chunks.concat()).unwrap();
+        assert_eq!(list["items"].as_array().unwrap().len(), 5000);
+    }
+
+    #[test]
+    fn a_token_comes_back() {
+        let page = Page {
+            revision: Revision(7),
+            objects: Box::new(std::iter::empty()),
+            next: Some(("a/b".to_owned(), Some(3))),
+        };
+        let metadata = list_metadata(&page);
+        let token = decode_token(metadata["continue"].as_str().unwrap()).unwrap();
+        assert_eq!((token.rv, token.start.as_str()), (7, "a/b"));
+        assert_eq!(metadata["remainingItemCount"], 3);
+        assert!(decode_token("nonsense").is_err());
+    }
+}

@@ -1,0 +1,281 @@
+//! The loop behind every change of a stored object: read, change, write if still the same.
+//!
+//! The first attempt trusts the cache. Whatever it leads to other than a write (a refusal, a
+//! missing object, nothing to do) is decided again on what the store has now, so that a cache that
+//! is a moment behind never shows.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use kontiki_api::{Status, meta};
+use kontiki_base::Fence;
+use kontiki_raft::types::{KeyValue, Revision};
+use serde_json::Value;
+
+use crate::{
+    cache::Resource,
+    core::{Core, unavailable},
+    exchange::Exchange,
+    registry::Claim,
+    storage::{Expected, Outcome, Write, envelope, relative},
+    user::UserInfo,
+};
+
+/// Most times a change is tried again because somebody else was faster.
+pub(super) const ATTEMPTS_MAX: usize = 64;
+
+/// On whose behalf, when and how something is written.
+#[derive(Clone)]
+pub struct Writer {
+    /// Who.
+    pub user: Arc<UserInfo>,
+    /// When.
+    pub now: Timestamp,
+    /// Under which leadership.
+    pub fence: Option<Fence>,
+    /// Whether nothing is written after all.
+    pub dry_run: bool,
+}
+
+impl Writer {
+    /// The writer that a request stands for.
+    pub fn of(exchange: &Exchange, dry_run: bool) -> Writer {
+        Writer { user: exchange.user.clone(), now: exchange.now, fence: exchange.fence(), dry_run }
+    }
+
+    /// The API server itself.
+    pub fn server() -> Writer {
+        Writer {
+            user: Arc::new(UserInfo::new("system:apiserver", &[crate::user::MASTERS])),
+            now: Timestamp::now(),
+            fence: None,
+            dry_run: false,
+        }
+    }
+}
+
+/// An object as it stands in the store.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// Its JSON with resourceVersion.
+    pub json: Bytes,
+    /// The revision after which a reader sees it so.
+    pub revision: Revision,
+    /// Whether it was created by this request.
+    pub created: bool,
+}
+
+/// What a change comes to.
+pub enum Change {
+    /// The object becomes this.
+    Put(Value),
+    /// The object is removed; this is what it was last.
+    Remove(Value),
+    /// Nothing is written.
+    Keep,
+}
+
+/// What the change is decided on: an object and the revision that wrote it.
+pub struct Current {
+    /// The object with resourceVersion; `None` if there is none.
+    pub object: Option<Value>,
+    /// The revision that wrote it.
+    pub revision: Revision,
+    /// Whether this is what the store has, rather than the cache.
+    pub fresh: bool,
+}
+
+/// Which object.
+#[derive(Clone, Copy)]
+pub struct Target<'a> {
+    /// Its resource.
+    pub resource: &'a Resource,
+    /// Its namespace; empty if it has none.
+    pub namespace: &'a str,
+    /// Its name.
+    pub name: &'a str,
+}
+
+/// Changes an object by a function of what it is. `None` is passed for an object that does not
+/// exist; it may answer with one to create.
+pub async fn change<F>(
+    core: &Core,
+    writer: &Writer,
+    target: Target<'_>,
+    mut decide: F,
+) -> Result<Stored, Status>
+where
+    F: FnMut(Option<&Value>) -> Result<Change, Status>,
+{
+    let mut current = first(core, target).await?;
+    for _ in 0..ATTEMPTS_MAX {
+        let decided = decide(current.object.as_ref());
+        match settle(core, writer, target, &current, decided).await? {
+            Settled::Done(stored) => return Ok(stored),
+            Settled::Again(next) => current = next,
+        }
+    }
+    Err(outpaced(target))
+}
+
+/// What the answer is when somebody else was faster every time.
+pub fn outpaced(target: Target<'_>) -> Status {
+    let row = &target.resource.row;
+    Status::conflict(&row.group, &row.resource, target.name, kontiki_api::status::STALE)
+}
+
+/// The object to decide on first: the cache's, or the store's if the cache has none.
+pub async fn first(core: &Core, target: Target<'_>) -> Result<Current, Status> {
+    match target.resource.cache.get(&relative(target.namespace, target.name)) {
+        Some(object) => {
+            Ok(Current { object: Some(object.value()), revision: object.revision, fresh: false })
+        }
+        None => from_store(core, target).await,
+    }
+}
+
+/// How far a decision got.
+pub enum Settled {
+    /// It stands.
+    Done(Stored),
+    /// It was made on something outdated; decide again on this.
+    Again(Current),
+}
+
+/// Carries out what was decided on `current`.
+pub async fn settle(
+    core: &Core,
+    writer: &Writer,
+    target: Target<'_>,
+    current: &Current,
+    decided: Result<Change, Status>,
+) -> Result<Settled, Status> {
+    let settles = match &decided {
+        Err(_) | Ok(Change::Keep) => true,
+        Ok(Change::Put(new)) => current.object.as_ref() == Some(new),
+        Ok(Change::Remove(_)) => false,
+    };
+    if settles && !current.fresh {
+        return Ok(Settled::Again(from_store(core, target).await?));
+    }
+    let change = decided?;
+    if settles {
+        return Ok(Settled::Done(kept(current)));
+    }
+    write(core, writer, target, current, &change).await
+}
+
+async fn write(
+    core: &Core,
+    writer: &Writer,
+    target: Target<'_>,
+    current: &Current,
+    change: &Change,
+) -> Result<Settled, Status> {
+    let strategy = target.resource.strategy;
+    let claims = |object: Option<&Value>| object.map_or(Vec::new(), |o| strategy.claims(o));
+    let old_claims = claims(current.object.as_ref());
+    let (new, take) = match change {
+        Change::Put(new) => (Some(new), claims(Some(new))),
+        _ => (None, Vec::new()),
+    };
+    let take: Vec<Claim> = take
+        .into_iter()
+        .filter(|claim| !old_claims.iter().any(|old| old.key == claim.key))
+        .collect();
+    let kept = claims(new);
+    let release = old_claims
+        .into_iter()
+        .map(|claim| claim.key)
+        .filter(|key| !kept.iter().any(|claim| claim.key == *key))
+        .collect();
+    let value = new.map(envelope::seal);
+    if writer.dry_run {
+        return Ok(Settled::Done(pretend(current, change)));
+    }
+    let outcome = core
+        .storage
+        .write(Write {
+            key: target.resource.key(target.namespace, target.name),
+            expected: match current.object {
+                Some(_) => Expected::Revision(current.revision),
+                None => Expected::Absent,
+            },
+            value: value.clone(),
+            take: &take,
+            release,
+            time_to_live: strategy.time_to_live(),
+            fence: writer.fence,
+        })
+        .await
+        .map_err(|error| unavailable(&error))?;
+    match outcome {
+        Outcome::Written(revision) => {
+            let json = match (value, change) {
+                (Some(value), _) => reopen(value, revision)?,
+                (None, Change::Remove(last)) => at_revision(last, revision),
+                (None, _) => Bytes::new(),
+            };
+            let created = current.object.is_none();
+            Ok(Settled::Done(Stored { json, revision, created }))
+        }
+        Outcome::Changed(found) => Ok(Settled::Again(read_back(found)?)),
+        Outcome::ClaimTaken(index) => {
+            let row = &target.resource.row;
+            let errors = take[index].taken.clone().into();
+            Err(Status::invalid(&row.group, &row.kind, target.name, &errors))
+        }
+    }
+}
+
+fn reopen(value: Vec<u8>, revision: Revision) -> Result<Bytes, Status> {
+    let sealed = envelope::open(&value.into())
+        .map_err(|error| Status::internal_error(&error.to_string()))?;
+    Ok(sealed.with_revision(revision))
+}
+
+/// The object with another resourceVersion.
+fn at_revision(object: &Value, revision: Revision) -> Bytes {
+    let mut object = object.clone();
+    meta::metadata_mut(&mut object)
+        .insert("resourceVersion".to_owned(), revision.to_string().into());
+    object.to_string().into()
+}
+
+fn kept(current: &Current) -> Stored {
+    let object = current.object.as_ref().unwrap_or(&Value::Null);
+    Stored { json: object.to_string().into(), revision: current.revision, created: false }
+}
+
+fn pretend(current: &Current, change: &Change) -> Stored {
+    let json = match change {
+        Change::Put(object) | Change::Remove(object) => object.to_string().into(),
+        Change::Keep => Bytes::new(),
+    };
+    Stored { json, revision: current.revision, created: current.object.is_none() }
+}
+
+/// Reads an object as the store has it now.
+pub async fn from_store(core: &Core, target: Target<'_>) -> Result<Current, Status> {
+    let key = target.resource.key(target.namespace, target.name);
+    let found = core.storage.read(key).await.map_err(|error| unavailable(&error))?;
+    read_back(found)
+}
+
+fn read_back(found: Option<KeyValue>) -> Result<Current, Status> {
+    let Some(kv) = found else {
+        return Ok(Current { object: None, revision: Revision(0), fresh: true });
+    };
+    let sealed = envelope::open(&kv.value).map_err(|error| {
+        Status::internal_error(&format!(
+            "cannot read {}: {error}",
+            String::from_utf8_lossy(&kv.key)
+        ))
+    })?;
+    let json = sealed.with_revision(kv.mod_revision);
+    let object = serde_json::from_slice(&json).map_err(|error| {
+        Status::internal_error(&format!("cannot read a stored object: {error}"))
+    })?;
+    Ok(Current { object: Some(object), revision: kv.mod_revision, fresh: true })
+}
