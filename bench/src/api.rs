@@ -80,7 +80,7 @@ async fn measure(
     clients: &Clients,
     tasks: &Tasks,
 ) -> Result<Report> {
-    let mut report = Report::default();
+    let mut report = Report::new("api");
     report.add_count("clients", args.clients);
     let maps = format!("/api/v1/namespaces/{run}/configmaps");
     let meter = Meter::start(&args.pids)?;

@@ -14,12 +14,18 @@ struct Row {
 }
 
 /// Figures in the order in which they were taken.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Report {
+    bench: &'static str,
     rows: Vec<Row>,
 }
 
 impl Report {
+    /// The report of a generator.
+    pub fn new(bench: &'static str) -> Report {
+        Report { bench, rows: Vec::new() }
+    }
+
     /// Adds a figure; `unit` ends its key in the JSON.
     pub fn add(&mut self, key: &str, value: f64, unit: &'static str) {
         self.rows.push(Row { key: key.to_owned(), value, unit });
@@ -36,16 +42,6 @@ impl Report {
         self.add(key, value, "");
     }
 
-    /// Adds all figures of another report.
-    pub fn extend(&mut self, other: Report) {
-        self.rows.extend(other.rows);
-    }
-
-    /// A figure by its key.
-    pub fn value(&self, key: &str) -> Option<f64> {
-        self.rows.iter().find(|row| row.key == key).map(|row| row.value)
-    }
-
     /// All figures as one JSON object.
     pub fn json(&self) -> Value {
         let entries = self.rows.iter().map(|row| {
@@ -55,7 +51,8 @@ impl Report {
             };
             (key, json!((row.value * 1000.0).round() / 1000.0))
         });
-        Value::Object(entries.collect::<Map<_, _>>())
+        let name = ("bench".to_owned(), json!(self.bench));
+        Value::Object(std::iter::once(name).chain(entries).collect::<Map<_, _>>())
     }
 
     /// All figures as aligned lines.
@@ -88,7 +85,7 @@ mod tests {
 
     #[test]
     fn figures_become_a_table_and_json() {
-        let mut report = Report::default();
+        let mut report = Report::new("api");
         report.add_count("creates", 1000);
         report.add("create_rate", 1234.5678, "/s");
         report.add_ms("create_p50", Duration::from_micros(2500));
@@ -98,7 +95,9 @@ mod tests {
             create_p50           2.50 ms
         "]]
         .assert_eq(&report.table());
-        expect![[r#"{"creates":1000.0,"create_rate_per_s":1234.568,"create_p50_ms":2.5}"#]]
-            .assert_eq(&report.json().to_string());
+        expect![[
+            r#"{"bench":"api","creates":1000.0,"create_rate_per_s":1234.568,"create_p50_ms":2.5}"#
+        ]]
+        .assert_eq(&report.json().to_string());
     }
 }

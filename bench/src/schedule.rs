@@ -110,7 +110,7 @@ async fn measure(
     stop: &CancellationToken,
 ) -> Result<Report> {
     let pods = format!("/api/v1/namespaces/{run}/pods");
-    let mut report = Report::default();
+    let mut report = Report::new("schedule");
     report.add_count("nodes", args.nodes);
     let mut connection = Connection::open(target.server(0), &target.tls, tasks).await?;
     let list = connection.call(Method::GET, &format!("{pods}?limit=1"), None).await?;

@@ -79,14 +79,21 @@ fn count<'a>(
         all.iter().map(|c| cluster.topologies().of(&c.topology_key)).collect();
     let topology = cluster.topologies().of(&constraint.topology_key);
     let by_slot = cluster.counts().of_query(&constraint.query);
+    let is_eligible_slot = |slot: usize| {
+        topologies.iter().all(|t| t.domain(slot).is_some())
+            && is_counted(pod, constraint, cluster.node(slot))
+    };
     let mut by_domain = vec![0; topology.len()];
+    for (slot, pods) in by_slot {
+        if let Some(domain) = topology.domain(*slot).filter(|_| is_eligible_slot(*slot)) {
+            by_domain[domain] += i64::from(*pods);
+        }
+    }
     let mut is_eligible = vec![false; topology.len()];
     for slot in cluster.order() {
-        let Some(domain) = topology.domain(*slot) else { continue };
-        let labelled = topologies.iter().all(|t| t.domain(*slot).is_some());
-        if labelled && is_counted(pod, constraint, cluster.node(*slot)) {
-            is_eligible[domain] = true;
-            by_domain[domain] += i64::from(by_slot.get(slot).copied().unwrap_or_default());
+        // Most nodes lie in a domain that is known to count: no need to look at them.
+        if let Some(domain) = topology.domain(*slot).filter(|domain| !is_eligible[*domain]) {
+            is_eligible[domain] = is_eligible_slot(*slot);
         }
     }
     let eligible = || by_domain.iter().zip(&is_eligible).filter(|(_, is)| **is).map(|(n, _)| *n);
