@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode};
+use jiff::Timestamp;
 use kontiki_api::Status;
 use kontiki_raft::types::Revision;
 use serde_json::{Value, json};
@@ -63,7 +64,7 @@ pub fn table(resource: &Resource, objects: &[Value], query: &Query, metadata: &V
         Some("Object") => printers::IncludeObject::Object,
         _ => printers::IncludeObject::Metadata,
     };
-    let mut table = printers::table(&resource.row, objects, include);
+    let mut table = printers::table(&resource.row, objects, include, Timestamp::now());
     table["metadata"] = metadata.clone();
     table
 }

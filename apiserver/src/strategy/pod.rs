@@ -1,0 +1,121 @@
+//! Pods: defaults, the few fields that may change, graceful deletion.
+
+mod quality;
+mod update;
+
+use kontiki_api::{
+    field::{Errors, Path},
+    k8s_openapi::api::core::v1::Pod,
+    names,
+};
+use serde_json::{Value, json};
+
+use super::{
+    check::{self, Check},
+    pod_spec, value,
+};
+use crate::registry::{self, Context, Grace, Strategy};
+
+/// The strategy of `pods`.
+pub(super) struct Pods;
+
+impl Strategy for Pods {
+    fn set_defaults(&self, object: &mut Value) {
+        let spec = value::child_or_new(object, "spec");
+        pod_spec::set_defaults(spec);
+        value::default(spec, "enableServiceLinks", true);
+        for list in ["initContainers", "containers"] {
+            for container in value::items(spec, list) {
+                request_what_is_limited(container);
+            }
+        }
+        if let Some(status) = value::child(object, "status") {
+            one_and_all(status, "podIP", "podIPs");
+            one_and_all(status, "hostIP", "hostIPs");
+        }
+    }
+
+    fn prepare_for_create(&self, object: &mut Value, _: &Context<'_>) {
+        let class = quality::class(&object["spec"]);
+        value::set(object, "status", json!({"phase": "Pending", "qosClass": class}));
+    }
+
+    fn prepare_for_update(&self, object: &mut Value, old: &Value, _: &Context<'_>) {
+        registry::restore(object, old, "status");
+    }
+
+    fn validate(&self, object: &Value) -> Errors {
+        check::typed(object, validate)
+    }
+
+    fn validate_update(&self, object: &Value, old: &Value) -> Errors {
+        check::typed_pair(object, old, |new: &Pod, old: &Pod, check| {
+            validate(new, check);
+            update::validate(new, old, check);
+        })
+    }
+
+    fn validate_status_update(&self, object: &Value, old: &Value) -> Errors {
+        check::typed_pair(object, old, |new: &Pod, old: &Pod, check| {
+            update::validate_status(new, old, check);
+        })
+    }
+
+    fn validate_name(&self, name: &str, prefix: bool) -> Vec<String> {
+        check::name_with(names::dns1123_subdomain, name, prefix)
+    }
+
+    fn graceful_deletion(&self, object: &Value, requested: Option<i64>) -> Grace {
+        let own = object["spec"]["terminationGracePeriodSeconds"].as_i64();
+        let seconds = requested.or(own).unwrap_or_default();
+        let phase = object["status"]["phase"].as_str().unwrap_or_default();
+        let runs_nowhere = value::is_unset(&object["spec"], "nodeName");
+        if runs_nowhere || matches!(phase, "Succeeded" | "Failed") {
+            return Grace::Immediate;
+        }
+        match seconds {
+            0 => Grace::Immediate,
+            seconds if seconds < 0 => Grace::Period(1),
+            seconds => Grace::Period(seconds),
+        }
+    }
+
+    fn returns_deleted_object(&self) -> bool {
+        true
+    }
+}
+
+fn validate(pod: &Pod, check: &mut Check) {
+    let spec = pod.spec.clone().unwrap_or_default();
+    pod_spec::validate(check, &Path::new("spec"), &spec);
+    if spec.ephemeral_containers.iter().flatten().next().is_some() {
+        let running = pod.status.as_ref().is_some_and(|status| status.phase.is_some());
+        if !running {
+            check.forbidden(
+                &Path::new("spec").child("ephemeralContainers"),
+                "cannot be set on create",
+            );
+        }
+    }
+}
+
+/// What is limited but not requested is requested in full.
+fn request_what_is_limited(container: &mut Value) {
+    let Some(resources) = value::child(container, "resources") else { return };
+    let Some(limits) = resources.get("limits").and_then(Value::as_object).cloned() else { return };
+    let requests = value::child_or_new(resources, "requests");
+    for (name, limit) in limits {
+        value::default(requests, &name, limit);
+    }
+}
+
+/// An address has two names: alone, and as the first of a list.
+fn one_and_all(status: &mut Value, one: &str, all: &str) {
+    let alone = value::text(status, one).to_owned();
+    let first = status[all][0]["ip"].as_str().unwrap_or_default().to_owned();
+    match (alone.is_empty(), first.is_empty()) {
+        (false, true) => value::set(status, all, json!([{"ip": alone}])),
+        (true, false) => value::set(status, one, first),
+        _ => {}
+    }
+}
