@@ -99,3 +99,6 @@ async fn act(turn: &Turn, loops: &[Arc<Loop>], shared: &Arc<Shared>, tasks: &Tas
     workers.stop().await;
     tracing::info!("controllers no longer act under {}", turn.fence);
 }
+
+#[cfg(test)]
+mod tests;

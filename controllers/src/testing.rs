@@ -3,7 +3,9 @@
 //! A world is one object per line: kind, name, then `attribute=value` or flags. Times are ages in
 //! seconds. Uids are `Kind/name`.
 
+pub(crate) mod api;
 mod fake;
+pub(crate) mod objects;
 mod parse;
 
 use expect_test::Expect;
