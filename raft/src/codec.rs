@@ -68,7 +68,9 @@ mod tests {
         assert_eq!(unseal::<(String, u64)>("x", &sealed).unwrap(), ("pods".to_owned(), 7));
         let mut flipped = sealed.clone();
         *flipped.last_mut().unwrap() ^= 1;
-        assert!(unseal::<(String, u64)>("x", &flipped).unwrap_err().to_string().contains("checksum"));
+        assert!(
+            unseal::<(String, u64)>("x", &flipped).unwrap_err().to_string().contains("checksum")
+        );
         let mut newer = sealed;
         newer[0] = 9;
         assert!(unseal::<(String, u64)>("x", &newer).unwrap_err().to_string().contains("format 9"));

@@ -39,12 +39,10 @@ pub enum Error {
     /// The member is stopping or has stopped.
     #[error("the store is shut down")]
     ShutDown,
-    /// The membership does not allow it.
-    #[error("cannot {action}: {reason}")]
-    Membership {
-        /// What was asked.
-        action: String,
-        /// Why not.
+    /// The leader will not do it.
+    #[error("the leader declined: {reason}")]
+    Declined {
+        /// Why.
         reason: String,
     },
     /// The member's folder cannot be used.

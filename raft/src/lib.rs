@@ -31,8 +31,8 @@ mod store;
 mod watch;
 
 pub use error::{Error, Refusal};
+pub use kontiki_base::Fence;
 pub use options::{Options, PeerTls, Start, Timing};
 pub use store::{PROTOCOL_VERSION, Store};
-pub use kontiki_base::Fence;
 pub use types::*;
 pub use watch::{ProgressRequest, Watch, WatchError};

@@ -1,89 +1,68 @@
-//! Members talking to each other.
+//! Members talking to each other: gRPC over mutual TLS.
+//!
+//! Who is who is told by cluster, generation and member id in every call ([`handshake`]), below
+//! certificates of the store's own authority ([`tls`]); addresses are only where one dials. Each
+//! kind of traffic has a connection of its own, so that a snapshot or a burst of forwarded writes
+//! never stands before a heartbeat.
 
-use std::{future::Future, io, sync::Arc};
+mod campaign;
+mod client;
+mod dial;
+mod handshake;
+mod server;
+mod snapshot;
+mod tls;
 
-use kontiki_base::tasks::Tasks;
-use openraft::{
-    OptionalSend, RaftNetworkFactory,
-    errors::{RPCError, ReplicationClosed, StreamingError, Unreachable},
-    network::{RPCOption, v2::RaftNetworkV2},
-    raft::{
-        AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
-    },
-};
-
-use crate::{
-    command::Proposal,
-    error::Error,
-    options::Options,
-    raft_types::{MemberNode, Snapshot, TypeConfig, Vote},
-    state::snapshot::SnapshotFiles,
-    store::{Attempt, Identified, Inner, ReadIndex},
-    types::MemberId,
-};
-
-/// Connections to the other members.
-#[derive(Clone)]
-pub(crate) struct Peers;
-
-impl Peers {
-    pub(crate) fn new(_: Arc<Identified>, _: &Options) -> Result<Peers, Error> {
-        Ok(Peers)
-    }
-
-    pub(crate) async fn propose(&self, to: MemberId, _: &Proposal) -> Attempt {
-        Attempt::Again(format!("{to} cannot be reached"))
-    }
-
-    pub(crate) async fn read_index(&self, from: MemberId) -> ReadIndex {
-        ReadIndex::Again(format!("{from} cannot be reached"))
-    }
+/// Generated from `proto/peer.proto`.
+#[expect(
+    clippy::allow_attributes_without_reason,
+    clippy::too_many_lines,
+    unreachable_pub,
+    unused_qualifications,
+    reason = "generated"
+)]
+mod proto {
+    tonic::include_proto!("kontiki.peer.v1");
 }
 
-pub(crate) async fn serve(_: &Arc<Inner>, _: &Options, _: &Tasks) -> Result<(), Error> {
-    Ok(())
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use tonic::Status;
+
+use self::proto::Frame;
+pub(crate) use self::{dial::Peers, server::serve};
+use crate::{codec, types::Member, types::MemberId};
+
+/// Bytes of one message at most; a batch of entries is bounded far below.
+const MESSAGE_BYTES_MAX: usize = 64 << 20;
+
+/// What the leader is asked to do with the membership.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Administration {
+    /// Adds a learner, or updates what is known of a member.
+    Add(Member),
+    /// Removes a member.
+    Remove(MemberId),
+    /// Moves leadership from this member to another voter; done if it leads no more.
+    TransferLeadership(MemberId),
 }
 
-pub(crate) struct Connection;
-
-fn unreachable() -> Unreachable<TypeConfig> {
-    Unreachable::new(&io::Error::other("no transport"))
+/// What a leader's answer to a forwarded request is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Forwarded<T> {
+    /// Done.
+    Done(T),
+    /// Not done, or not known to be: ask again.
+    Again(String),
+    /// Will not be done.
+    Refused(String),
 }
 
-impl RaftNetworkFactory<TypeConfig> for Peers {
-    type Network = Connection;
-
-    async fn new_client(&mut self, _: u64, _: &MemberNode) -> Connection {
-        Connection
-    }
+fn frame<T: Serialize>(value: &T) -> Frame {
+    Frame { payload: Bytes::from(codec::encode(value)) }
 }
 
-impl RaftNetworkV2<TypeConfig> for Connection {
-    type SnapshotData = SnapshotFiles;
-
-    async fn append_entries(
-        &mut self,
-        _: AppendEntriesRequest<TypeConfig>,
-        _: RPCOption,
-    ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
-        Err(unreachable().into())
-    }
-
-    async fn vote(
-        &mut self,
-        _: VoteRequest<TypeConfig>,
-        _: RPCOption,
-    ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
-        Err(unreachable().into())
-    }
-
-    async fn full_snapshot(
-        &mut self,
-        _: Vote,
-        _: Snapshot,
-        _: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
-        _: RPCOption,
-    ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
-        Err(StreamingError::Unreachable(unreachable()))
-    }
+fn open<T: serde::de::DeserializeOwned>(frame: &Frame) -> Result<T, Status> {
+    codec::decode("a peer's message", &frame.payload)
+        .map_err(|error| Status::invalid_argument(error.to_string()))
 }

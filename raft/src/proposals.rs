@@ -47,12 +47,7 @@ impl Sequencer {
         let oldest_pending = pending.waiting.first().copied().unwrap_or(sequence);
         metrics::store().proposals_pending.inc();
         Some(Ticket {
-            identity: Identity {
-                member: self.member,
-                boot: self.boot,
-                sequence,
-                oldest_pending,
-            },
+            identity: Identity { member: self.member, boot: self.boot, sequence, oldest_pending },
             pending: self.pending.clone(),
             _permit: permit,
         })

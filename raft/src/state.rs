@@ -8,6 +8,8 @@
 mod db;
 mod machine;
 pub(crate) mod snapshot;
+#[cfg(test)]
+mod suite;
 
 use std::{
     io,

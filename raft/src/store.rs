@@ -7,6 +7,7 @@
 mod compactor;
 mod leadership;
 mod leases;
+mod membership;
 mod open;
 mod proposing;
 mod read_index;
@@ -21,12 +22,12 @@ use crate::{
     error::{Error, Refusal},
     log::LogStore,
     mvcc,
-    peer::Peers,
+    peer::{Administration, Peers},
     proposals::Sequencer,
     raft_types::Raft,
     state::Shared,
     types::{
-        Consistency, LeaseId, Leadership, Member, MemberId, RangeReply, RangeRequest, Revision,
+        Consistency, Leadership, LeaseId, Member, MemberId, RangeReply, RangeRequest, Revision,
         Txn, TxnReply, WatchRequest,
     },
     watch::Watch,
@@ -34,15 +35,17 @@ use crate::{
 use kontiki_base::tasks::Tasks;
 
 pub use self::open::PROTOCOL_VERSION;
+use self::read_index::ReadIndexes;
 pub(crate) use self::{
     open::{ClusterIdentity, Identified},
     proposing::Attempt,
-    read_index::ReadIndex,
 };
-use self::read_index::ReadIndexes;
 
 /// How long a leader that stops waits for another to take over.
 const HANDOVER_MAX: Duration = Duration::from_secs(2);
+
+/// How long a snapshot or a purge on request may take.
+const MAINTENANCE_MAX: Duration = Duration::from_secs(60);
 
 /// A member's handle to the replicated store.
 #[derive(Clone)]
@@ -168,6 +171,29 @@ impl Store {
         self.0.members()
     }
 
+    /// Adds a member as learner, or updates what is known of one. It is promoted to a voter once
+    /// it has caught up and the number of voters stays odd: the second server waits for a third.
+    pub async fn add_member(&self, member: Member) -> Result<(), Error> {
+        self.0.administer(Administration::Add(member)).await
+    }
+
+    /// Removes a member; refused when those that remain have no live majority.
+    pub async fn remove_member(&self, member: MemberId) -> Result<(), Error> {
+        self.0.administer(Administration::Remove(member)).await
+    }
+
+    /// Moves leadership to another voter.
+    pub async fn transfer_leadership(&self) -> Result<(), Error> {
+        let mut leadership = self.leadership();
+        let known = leadership.wait_for(|now| now.leader.is_some());
+        let known = timeout(HANDOVER_MAX, known).await.map_err(|_| Error::Timeout {
+            waited: HANDOVER_MAX,
+            last: "no leader is known".to_owned(),
+        })?;
+        let leader = known.map_err(|_| Error::ShutDown)?.leader.unwrap_or_default();
+        self.0.administer(Administration::TransferLeadership(leader)).await
+    }
+
     /// Creates a lease: keys attached to it are deleted when it ends.
     pub async fn lease_grant(&self, ttl: Duration) -> Result<LeaseId, Error> {
         match self.0.propose(Command::LeaseGrant { ttl }).await? {
@@ -192,6 +218,34 @@ impl Store {
         tokio::task::spawn_blocking(hash).await.map_err(|_| Error::ShutDown)?
     }
 
+    /// Flushes the state and drops the log before it, which otherwise happens as the log grows.
+    pub async fn snapshot_and_purge(&self) -> Result<(), Error> {
+        let stopped = |_| Error::ShutDown;
+        let index = self.0.shared.applied().next_index.saturating_sub(1);
+        let raft = &self.0.raft;
+        raft.trigger().snapshot().await.map_err(stopped)?;
+        raft.wait(Some(MAINTENANCE_MAX))
+            .metrics(|m| m.snapshot.as_ref().is_some_and(|id| id.index >= index), "snapshot")
+            .await
+            .map_err(|error| Error::Storage(std::io::Error::other(error)))?;
+        raft.trigger().purge_log(index).await.map_err(stopped)?;
+        raft.wait(Some(MAINTENANCE_MAX))
+            .metrics(|m| m.purged.as_ref().is_some_and(|id| id.index >= index), "purge")
+            .await
+            .map_err(|error| Error::Storage(std::io::Error::other(error)))?;
+        Ok(())
+    }
+
+    /// Stops at once, as if the machine had: nothing is handed over, nothing is flushed. For
+    /// tests of what comes after.
+    #[doc(hidden)]
+    pub fn crash(&self) {
+        self.0.shared.hub().close();
+        if let Some(runtime) = self.0.runtime.lock().take() {
+            runtime.shutdown_background();
+        }
+    }
+
     /// Hands leadership over if this member has it, stops, and flushes.
     pub async fn shutdown(&self) -> Result<(), Error> {
         let inner = &self.0;
@@ -201,7 +255,11 @@ impl Store {
         inner.sequencer.close();
         inner.shared.hub().close();
         inner.tasks.stop().await;
-        inner.raft.shutdown().await.map_err(|error| Error::Storage(std::io::Error::other(error)))?;
+        inner
+            .raft
+            .shutdown()
+            .await
+            .map_err(|error| Error::Storage(std::io::Error::other(error)))?;
         let (shared, log) = (inner.shared.clone(), inner.log.clone());
         let flush = move || {
             shared.db().flush()?;
@@ -209,8 +267,11 @@ impl Store {
             Ok::<(), std::io::Error>(())
         };
         tokio::task::spawn_blocking(flush).await.map_err(|_| Error::ShutDown)??;
-        if let Some(runtime) = inner.runtime.lock().take() {
-            runtime.shutdown_background();
+        let runtime = inner.runtime.lock().take();
+        if let Some(runtime) = runtime {
+            // Waits for what still runs, so that the folder is free when this returns.
+            let stop = move || runtime.shutdown_timeout(HANDOVER_MAX);
+            tokio::task::spawn_blocking(stop).await.map_err(|_| Error::ShutDown)?;
         }
         Ok(())
     }

@@ -160,8 +160,7 @@ impl Watch {
     }
 
     async fn read_past(&mut self, revisions: u64) -> Result<(), WatchError> {
-        let (shared, range, from) =
-            (self.shared.clone(), self.request.range.clone(), self.next);
+        let (shared, range, from) = (self.shared.clone(), self.request.range.clone(), self.next);
         let read = move || mvcc::replay::replay(&shared.db().read(), &range, from, revisions - 1);
         let replay = tokio::task::spawn_blocking(read).await.map_err(|_| WatchError::Closed)??;
         self.backlog.extend(replay.batches);

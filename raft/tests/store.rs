@@ -1,5 +1,9 @@
 //! The store as its users see it: real disks, real sockets, real time-outs.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "store/cluster.rs"]
+mod cluster;
 #[path = "store/lab.rs"]
 mod lab;
 #[path = "store/single.rs"]

@@ -28,13 +28,8 @@ pub(crate) struct Step {
     pub(crate) resume: Option<Vec<u8>>,
 }
 
-/// Plans the removal for the next changes below the floor, at most `changes_max`.
-pub(crate) fn plan(view: &impl View, changes_max: usize) -> io::Result<Step> {
-    plan_from(view, &[], changes_max)
-}
-
-/// Plans from a change key on.
-pub(crate) fn plan_from(view: &impl View, from: &[u8], changes_max: usize) -> io::Result<Step> {
+/// Plans the removal for at most `changes_max` changes below the floor, from a change key on.
+pub(crate) fn plan(view: &impl View, from: &[u8], changes_max: usize) -> io::Result<Step> {
     let floor = Header::load(view)?.floor;
     let mut touched: BTreeSet<Bytes> = BTreeSet::new();
     let mut step = Step::default();
@@ -88,8 +83,7 @@ fn superseded(view: &impl View, key: &Bytes, floor: Revision) -> io::Result<Vec<
             }
         };
         let is_newest = !std::mem::replace(&mut newest_found, true);
-        let stays = is_newest
-            && (version.kind == WatchEventKind::Put || version.modified == floor);
+        let stays = is_newest && (version.kind == WatchEventKind::Put || version.modified == floor);
         if !stays {
             remove.push((Space::History, at.to_vec()));
         }

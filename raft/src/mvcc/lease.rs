@@ -24,8 +24,11 @@ pub(crate) fn all(view: &impl View) -> io::Result<Vec<(LeaseId, Duration)>> {
     let mut leases = Vec::new();
     let mut problem = None;
     let end = keys::behind(&[keys::LEASE]);
-    view.walk(Space::Meta, &[keys::LEASE], end.as_deref(), &mut |key, value| {
-        match parse(key, value) {
+    view.walk(
+        Space::Meta,
+        &[keys::LEASE],
+        end.as_deref(),
+        &mut |key, value| match parse(key, value) {
             Ok(lease) => {
                 leases.push(lease);
                 ControlFlow::Continue(())
@@ -34,8 +37,8 @@ pub(crate) fn all(view: &impl View) -> io::Result<Vec<(LeaseId, Duration)>> {
                 problem = Some(error);
                 ControlFlow::Break(())
             }
-        }
-    })?;
+        },
+    )?;
     problem.map_or(Ok(leases), |error| Err(error.into()))
 }
 

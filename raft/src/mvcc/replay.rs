@@ -40,7 +40,7 @@ pub(crate) fn replay(
     }
     let mut batches: Vec<WatchBatch> = Vec::new();
     for (revision, kind, key) in changed(view, range, from, next)? {
-        let event = event(view, revision, kind, key)?;
+        let event = event(view, revision, kind, &key)?;
         match batches.last_mut() {
             Some(batch) if batch.revision == revision => batch.events.push(event),
             _ => batches.push(WatchBatch { revision, events: vec![event] }),
@@ -81,18 +81,18 @@ fn event(
     view: &impl View,
     revision: Revision,
     kind: WatchEventKind,
-    key: Bytes,
+    key: &Bytes,
 ) -> io::Result<WatchEvent> {
     let kv = match kind {
         WatchEventKind::Delete => Version::deletion(revision).into_kv(key.clone()),
-        WatchEventKind::Put => version_at(view, &key, revision)?
+        WatchEventKind::Put => version_at(view, key, revision)?
             .filter(|kv| kv.mod_revision == revision)
             .ok_or_else(|| {
                 let reason = format!("revision {revision} has a change without its version");
                 Corrupt::new("the history", reason)
             })?,
     };
-    let previous = version_at(view, &key, Revision(revision.0 - 1))?;
+    let previous = version_at(view, key, Revision(revision.0 - 1))?;
     Ok(WatchEvent { kind, kv, previous })
 }
 

@@ -23,9 +23,7 @@ use crate::{
         apply::{Machine, Position},
         keys,
     },
-    raft_types::{
-        Entry, LogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig, fence_of,
-    },
+    raft_types::{Entry, LogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig, fence_of},
     types::WatchBatch,
 };
 
@@ -128,7 +126,8 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     {
         let mut batches = entries.ready_chunks(BATCH_ENTRIES_MAX);
         while let Some(batch) = batches.next().await {
-            let batch: Vec<(Entry, Option<Responder>)> = batch.into_iter().collect::<Result<_, _>>()?;
+            let batch: Vec<(Entry, Option<Responder>)> =
+                batch.into_iter().collect::<Result<_, _>>()?;
             if let Some((last, _)) = batch.last()
                 && !self.durable.reaches(last.log_id.index).await
             {
@@ -175,6 +174,6 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         }
         let shared = self.shared.clone();
         let taken = tokio::task::spawn_blocking(move || snapshot::take(&shared)).await;
-        taken.map_err(io::Error::other)?
+        taken.map_err(io::Error::other)?.map(Some)
     }
 }

@@ -56,16 +56,13 @@ impl Drop for SnapshotFiles {
 }
 
 /// Makes a snapshot of what is applied now, or a little later.
-pub(crate) fn take(shared: &Shared) -> io::Result<Option<Snapshot>> {
+pub(crate) fn take(shared: &Shared) -> io::Result<Snapshot> {
     let files = SnapshotFiles::reserve(&shared.snapshot_folder())?;
     shared.db().checkpoint(files.path())?;
     // Entries may be applied meanwhile: the checkpoint itself says what it holds.
     let entry = AppliedEntry::load(&StateDb::open_read_only(files.path())?.read())?;
-    if entry.log_id.is_none() {
-        return Ok(None);
-    }
     let meta = SnapshotMeta { last_log_id: entry.log_id, last_membership: entry.membership };
-    Ok(Some(Snapshot { meta, snapshot: files }))
+    Ok(Snapshot { meta, snapshot: files })
 }
 
 /// Makes snapshots beside the applying of entries.
@@ -79,6 +76,6 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
     async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
         let shared = self.shared.clone();
         let taken = tokio::task::spawn_blocking(move || take(&shared)).await;
-        taken.map_err(io::Error::other)??.ok_or_else(|| io::Error::other("nothing is applied yet"))
+        taken.map_err(io::Error::other)?
     }
 }

@@ -38,7 +38,7 @@ fn step(shared: &Shared, from: &[u8]) -> io::Result<Option<Vec<u8>>> {
     let db = shared.db();
     let step = {
         let view = db.read();
-        compact::plan_from(&view, from, CHANGES_PER_STEP)?
+        compact::plan(&view, from, CHANGES_PER_STEP)?
     };
     db.write(step.remove.into_iter().map(|key| (key, None)))?;
     Ok(step.resume)

@@ -29,6 +29,9 @@ pub(super) async fn follow(inner: Arc<Inner>, shutdown: CancellationToken) -> Re
                 }
                 return Err(Stopped(fatal.to_string()));
             }
+            for (id, node) in metrics.membership_config.nodes() {
+                inner.peers.learn(MemberId(*id), &node.peer_address);
+            }
             observe(&metrics)
         };
         inner.publish_leadership(leadership);
@@ -60,23 +63,6 @@ fn observe(raft: &RaftMetrics<TypeConfig>) -> Leadership {
 }
 
 impl Inner {
-    /// Gives leadership to another voter and waits until it is known to lead.
-    pub(super) async fn hand_over(&self) {
-        let mut leadership = self.leadership.subscribe();
-        let own = self.identified.member;
-        if leadership.borrow_and_update().leader != Some(own) {
-            return;
-        }
-        let Some(successor) = self.members().into_iter().find(|m| m.voter && m.id != own) else {
-            return;
-        };
-        if self.raft.trigger().transfer_leader(successor.id.0).await.is_ok() {
-            let _ = leadership
-                .wait_for(|now| now.leader.is_some_and(|leader| leader != own))
-                .await;
-        }
-    }
-
     fn publish_leadership(&self, now: Leadership) {
         self.leadership.send_if_modified(|before| {
             if *before == now {

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::{runtime::Runtime, sync::watch};
 
-use super::{Inner, ReadIndexes, Store, compactor, leadership, leases};
+use super::{Inner, ReadIndexes, Store, compactor, leadership, leases, membership};
 use crate::{
     error::Error,
     log::LogStore,
@@ -186,6 +186,14 @@ async fn start(options: Options, opened: Opened, tasks: Tasks) -> Result<Arc<Inn
     tasks.spawn_infallible(
         TaskKind::vital("lease keeper"),
         leases::run(inner.clone(), tasks.shutdown()),
+    );
+    tasks.spawn_infallible(
+        TaskKind::vital("membership"),
+        membership::supervise(inner.clone(), tasks.shutdown()),
+    );
+    tasks.spawn_infallible(
+        TaskKind::logged("announcement"),
+        membership::announce(inner.clone(), node, tasks.shutdown()),
     );
     tasks.spawn(
         TaskKind::vital("compactor"),

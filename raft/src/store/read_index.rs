@@ -2,17 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use kontiki_base::{CancellationToken, backoff::Backoff};
+use kontiki_base::CancellationToken;
 use openraft::{
     ReadPolicy,
     errors::{LinearizableReadError, RaftError},
 };
-use tokio::{
-    sync::{mpsc, oneshot},
-    time::{Instant, timeout},
-};
+use tokio::sync::{mpsc, oneshot};
 
-use super::Inner;
+use super::{Attempt, Inner};
 use crate::{error::Error, metrics};
 
 /// How long a read waits for its index, and for this member to reach it.
@@ -43,14 +40,6 @@ impl ReadIndexes {
     }
 }
 
-/// What one attempt to learn a read index came to.
-pub(crate) enum ReadIndex {
-    /// What was asked for.
-    At(u64),
-    /// Ask again, perhaps someone else.
-    Again(String),
-}
-
 /// Serves the queue: everyone who waits when a round begins is answered by it.
 pub(super) async fn run(
     inner: Arc<Inner>,
@@ -79,49 +68,30 @@ pub(super) async fn run(
 
 impl Inner {
     async fn read_index_round(&self) -> Result<u64, String> {
-        let deadline = Instant::now() + READ_INDEX_MAX;
-        let mut backoff = Backoff::new(Duration::from_millis(2), Duration::from_millis(50));
-        let mut leadership = self.leadership.subscribe();
-        let mut last = "no leader is known".to_owned();
-        loop {
-            let leader = leadership.borrow_and_update().leader;
-            if let Some(leader) = leader {
-                let ask = async {
-                    if leader == self.identified.member {
-                        self.read_index_here().await
-                    } else {
-                        self.peers.read_index(leader).await
-                    }
-                };
-                let moved = leadership
-                    .wait_for(|now| now.leader.is_some_and(|now| now != leader));
-                tokio::select! { biased;
-                    answer = timeout(deadline - Instant::now(), ask) => match answer {
-                        Ok(ReadIndex::At(index)) => return Ok(index),
-                        Ok(ReadIndex::Again(reason)) => last = reason,
-                        Err(_) => last = format!("the leader {leader} does not answer"),
-                    },
-                    _ = moved => last = format!("{leader} leads no more"),
-                }
+        let asked = self.ask_leader(READ_INDEX_MAX, |leader| async move {
+            if leader == self.identified.member {
+                self.read_index_here().await
+            } else {
+                self.peers.read_index(leader).await
             }
-            let now = Instant::now();
-            if now >= deadline {
-                metrics::store().slow_read_indexes.inc();
-                return Err(last);
+        });
+        asked.await.map_err(|error| {
+            metrics::store().slow_read_indexes.inc();
+            match error {
+                Error::Timeout { last, .. } => last,
+                other => other.to_string(),
             }
-            let pause = backoff.next_delay().min(deadline - now);
-            let _ = timeout(pause, leadership.changed()).await;
-        }
+        })
     }
 
     /// Takes a read index on this member, which should be leading.
-    pub(crate) async fn read_index_here(&self) -> ReadIndex {
+    pub(crate) async fn read_index_here(&self) -> Attempt<u64> {
         match self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await {
-            Ok(linearizer) => ReadIndex::At(linearizer.read_log_id().index()),
+            Ok(linearizer) => Attempt::Done(linearizer.read_log_id().index()),
             Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => {
-                ReadIndex::Again(forward.to_string())
+                Attempt::Again(forward.to_string())
             }
-            Err(error) => ReadIndex::Again(error.to_string()),
+            Err(error) => Attempt::Again(error.to_string()),
         }
     }
 }

@@ -8,6 +8,7 @@ use std::{
 use kontiki_base::{
     pki::{Authority, CertificateRequest, Usage},
     tasks::Tasks,
+    telemetry::LogFormat,
     tls::Roots,
 };
 use kontiki_raft::{
@@ -36,13 +37,14 @@ pub(crate) struct Lab {
 
 impl Lab {
     pub(crate) fn new() -> Lab {
+        let filter = std::env::var("KONTIKI_TEST_LOG").unwrap_or_else(|_| "off".to_owned());
+        let _ = kontiki_base::telemetry::init(&filter, LogFormat::Text);
         Lab { authority: Authority::generate("kontiki-store").unwrap(), tasks: Tasks::new() }
     }
 
     pub(crate) fn options(&self, name: &str, folder: PathBuf, start: Start) -> Options {
         let listen = free_address();
-        let request =
-            CertificateRequest::serving(name, vec![], vec![listen.ip()], Usage::Peer);
+        let request = CertificateRequest::serving(name, vec![], vec![listen.ip()], Usage::Peer);
         Options {
             data_dir: folder,
             name: name.to_owned(),
@@ -73,8 +75,7 @@ pub(crate) fn put(key: &str, value: &str) -> Txn {
 }
 
 pub(crate) fn put_with(key: &str, value: &str, lease: LeaseId) -> Txn {
-    let op =
-        Op::Put { key: key.to_owned().into(), value: value.to_owned().into(), lease };
+    let op = Op::Put { key: key.to_owned().into(), value: value.to_owned().into(), lease };
     Txn { success: vec![op], ..Txn::default() }
 }
 

@@ -1,0 +1,218 @@
+//! Raft's side of dialling: openraft's network on top of [`Peers`].
+
+use std::{future::Future, time::Duration};
+
+use futures::{Stream, StreamExt};
+use openraft::{
+    OptionalSend, RaftNetworkFactory,
+    base::{BoxFuture, BoxStream},
+    errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable},
+    network::{RPCOption, stream_append_sequential, v2::RaftNetworkV2},
+    raft::{
+        AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult,
+        TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
+    },
+};
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::time::timeout;
+use tonic::{Code, Status, transport::Channel};
+
+use super::{
+    Peers,
+    dial::Lane,
+    frame, open,
+    proto::{Frame, peer_client::PeerClient},
+    snapshot,
+};
+use crate::{
+    raft_types::{MemberNode, Snapshot, TypeConfig, Vote},
+    state::snapshot::SnapshotFiles,
+    types::MemberId,
+};
+
+type C = TypeConfig;
+
+/// Setting a stream up may take a connection first.
+const STREAM_SETUP_MAX: Duration = Duration::from_secs(2);
+
+/// The way to one member on one lane.
+pub(crate) struct Connection {
+    peers: Peers,
+    to: MemberId,
+    lane: Lane,
+}
+
+impl RaftNetworkFactory<C> for Peers {
+    type Network = Connection;
+
+    async fn new_client(&mut self, target: u64, node: &MemberNode) -> Connection {
+        self.connection(target, node, Lane::Append)
+    }
+
+    async fn new_heartbeat_client(&mut self, target: u64, node: &MemberNode) -> Connection {
+        self.connection(target, node, Lane::Heartbeat)
+    }
+
+    async fn new_snapshot_client(&mut self, target: u64, node: &MemberNode) -> Connection {
+        self.connection(target, node, Lane::Snapshot)
+    }
+}
+
+impl Peers {
+    fn connection(&self, target: u64, node: &MemberNode, lane: Lane) -> Connection {
+        let to = MemberId(target);
+        self.learn(to, &node.peer_address);
+        Connection { peers: self.clone(), to, lane }
+    }
+}
+
+/// Unreachable backs off; anything else is tried again at once.
+fn rpc_error(status: &Status) -> RPCError<C> {
+    let unreachable = matches!(
+        status.code(),
+        Code::Unavailable | Code::FailedPrecondition | Code::Unknown | Code::PermissionDenied
+    );
+    if unreachable {
+        RPCError::Unreachable(Unreachable::from_string(status.message()))
+    } else {
+        RPCError::Network(NetworkError::from_string(status.message()))
+    }
+}
+
+fn late() -> Status {
+    Status::deadline_exceeded("no answer in time")
+}
+
+impl Connection {
+    fn client(&self) -> Result<PeerClient<Channel>, Status> {
+        self.peers.client(self.to, self.lane)
+    }
+
+    /// One question, one answer, in time.
+    async fn ask<Q, A, F>(
+        &self,
+        question: &Q,
+        option: &RPCOption,
+        call: impl FnOnce(PeerClient<Channel>, tonic::Request<Frame>) -> F,
+    ) -> Result<A, RPCError<C>>
+    where
+        Q: Serialize,
+        A: DeserializeOwned,
+        F: Future<Output = Result<tonic::Response<Frame>, Status>>,
+    {
+        let asked = async {
+            let request = self.peers.call(self.to, frame(question))?;
+            let response = call(self.client()?, request).await?;
+            open(response.get_ref())
+        };
+        let answer = timeout(option.hard_ttl(), asked).await.unwrap_or_else(|_| Err(late()));
+        if self.lane == Lane::Heartbeat {
+            self.peers.heard(self.to, answer.as_ref().err());
+        }
+        answer.map_err(|status| rpc_error(&status))
+    }
+
+    async fn open_stream<S>(
+        &self,
+        mut input: S,
+    ) -> Result<BoxStream<'static, Result<StreamAppendResult<C>, RPCError<C>>>, Status>
+    where
+        S: Stream<Item = AppendEntriesRequest<C>> + OptionalSend + Unpin + 'static,
+    {
+        // The first request is where openraft waits after a failure: dialling comes behind it.
+        let Some(first) = input.next().await else {
+            return Ok(Box::pin(futures::stream::empty()));
+        };
+        let requests = futures::stream::once(std::future::ready(first)).chain(input);
+        let request = self.peers.call(self.to, requests.map(|request| frame(&request)))?;
+        let mut client = self.client()?;
+        let answers = timeout(STREAM_SETUP_MAX, client.append_stream(request))
+            .await
+            .map_err(|_| late())??
+            .into_inner();
+        let answers = answers.map(|answer| {
+            answer
+                .and_then(|answer| open::<StreamAppendResult<C>>(&answer))
+                .map_err(|status| rpc_error(&status))
+        });
+        Ok(Box::pin(answers))
+    }
+}
+
+impl RaftNetworkV2<C> for Connection {
+    type SnapshotData = SnapshotFiles;
+
+    async fn append_entries(
+        &mut self,
+        request: AppendEntriesRequest<C>,
+        option: RPCOption,
+    ) -> Result<AppendEntriesResponse<C>, RPCError<C>> {
+        self.ask(&request, &option, |mut c, r| async move { c.append(r).await }).await
+    }
+
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        option: RPCOption,
+    ) -> BoxFuture<'s, Result<BoxStream<'s, Result<StreamAppendResult<C>, RPCError<C>>>, RPCError<C>>>
+    where
+        S: Stream<Item = AppendEntriesRequest<C>> + OptionalSend + Unpin + 'static,
+    {
+        if self.lane == Lane::Heartbeat {
+            return stream_append_sequential(self, input, option);
+        }
+        Box::pin(async move {
+            let answers = self.open_stream(input).await.map_err(|status| rpc_error(&status))?;
+            let answers: BoxStream<'s, _> = answers;
+            Ok(answers)
+        })
+    }
+
+    async fn vote(
+        &mut self,
+        request: VoteRequest<C>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<C>, RPCError<C>> {
+        self.ask(&request, &option, |mut c, r| async move { c.vote(r).await }).await
+    }
+
+    async fn pre_vote(
+        &mut self,
+        request: VoteRequest<C>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<C>, RPCError<C>> {
+        self.ask(&request, &option, |mut c, r| async move { c.pre_vote(r).await }).await
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<C>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<C>, RPCError<C>> {
+        self.ask(&request, &option, |mut c, r| async move { c.transfer_leader(r).await }).await
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote,
+        snapshot: Snapshot,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        _option: RPCOption,
+    ) -> Result<SnapshotResponse<C>, StreamingError<C>> {
+        let unreachable = |status: Status| {
+            StreamingError::Unreachable(Unreachable::from_string(status.message()))
+        };
+        let (member, index) = (self.to, snapshot.meta.last_log_id.map_or(0, |id| id.index));
+        tracing::info!(%member, index, "sending a snapshot");
+        let frames = snapshot::send(vote, snapshot);
+        let request = self.peers.call(self.to, frames).map_err(unreachable)?;
+        let mut client = self.client().map_err(unreachable)?;
+        tokio::select! { biased;
+            closed = cancel => Err(StreamingError::Closed(closed)),
+            response = client.install_snapshot(request) => {
+                let response = response.map_err(unreachable)?;
+                open(response.get_ref()).map_err(unreachable)
+            }
+        }
+    }
+}
