@@ -35,6 +35,7 @@ struct World {
     sequence: u64,
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "expect![] reads best as an argument")]
 fn check(script: &str, expected: Expect) {
     let mut world = World::default();
     let mut out = String::new();
