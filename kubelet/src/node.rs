@@ -1,0 +1,10 @@
+//! The node as a whole: the machine ([`machine`]), its Node object ([`status`], pure, and
+//! [`registration`]), its sign of life ([`lease`]), what earlier lives left ([`leftovers`]), and
+//! what pods' workers share ([`context`]).
+
+pub mod context;
+pub mod lease;
+pub mod leftovers;
+pub mod machine;
+pub mod registration;
+pub mod status;

@@ -1,0 +1,209 @@
+//! A kubelet on a real containerd, against an API server in memory.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic anywhere")]
+#![expect(clippy::print_stderr, reason = "what a failed or skipped test has to say")]
+
+mod fake_api;
+mod harness;
+
+use std::time::Duration;
+
+use harness::{TestNode, phase, pod, pod_ip, ready, restarts};
+use serde_json::json;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pod_lives_and_dies() {
+    let Some(node) = TestNode::start("life").await else { return };
+    let api = node.api.clone();
+    api.put(
+        "/api/v1/namespaces/shop/configmaps",
+        json!({ "metadata": { "name": "texts" }, "data": { "message": "hello" } }),
+    );
+    api.put(
+        "/api/v1/namespaces/shop/secrets",
+        json!({ "metadata": { "name": "word" }, "data": { "w": "c2VzYW1l" } }),
+    );
+    let path = pod(
+        &node,
+        "shop",
+        "web",
+        json!({
+            "terminationGracePeriodSeconds": 10,
+            "volumes": [
+                { "name": "texts", "configMap": { "name": "texts" } },
+                { "name": "scratch", "emptyDir": { "medium": "Memory" } },
+                { "name": "token", "projected": { "sources": [
+                    { "serviceAccountToken": { "path": "token" } },
+                    { "downwardAPI": { "items": [{ "path": "namespace", "fieldRef": { "fieldPath": "metadata.namespace" } }] } }] } },
+            ],
+            "initContainers": [{
+                "name": "init", "image": "kontiki.dev/demo-web:v1",
+                "command": ["/bin/demo-web", "touch", "/scratch/made"],
+                "volumeMounts": [{ "name": "scratch", "mountPath": "/scratch" }],
+            }],
+            "containers": [{
+                "name": "web", "image": "kontiki.dev/demo-web:v1",
+                "env": [
+                    { "name": "POD_NAME", "valueFrom": { "fieldRef": { "fieldPath": "metadata.name" } } },
+                    { "name": "SECRET_WORD", "valueFrom": { "secretKeyRef": { "name": "word", "key": "w" } } },
+                    { "name": "DRAIN_SECONDS", "value": "0.5" },
+                ],
+                "resources": { "requests": { "cpu": "50m", "memory": "16Mi" }, "limits": { "memory": "64Mi" } },
+                "volumeMounts": [
+                    { "name": "texts", "mountPath": "/etc/demo-web" },
+                    { "name": "scratch", "mountPath": "/scratch" },
+                    { "name": "token", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount", "readOnly": true },
+                ],
+                "readinessProbe": { "httpGet": { "path": "/readyz", "port": 8080 }, "periodSeconds": 1 },
+                "livenessProbe": { "exec": { "command": ["/bin/demo-web", "cat", "/scratch/made"] }, "periodSeconds": 1 },
+            }],
+        }),
+    );
+    let running = api.wait("the pod to be ready", |api| ready(api, &path)).await;
+    assert_eq!(phase(&running), "Running");
+    assert_eq!(running["status"]["qosClass"], "Burstable");
+    assert_eq!(
+        running["status"]["initContainerStatuses"][0]["state"]["terminated"]["reason"],
+        "Completed"
+    );
+    let ip = pod_ip(&running);
+    assert_eq!(node.http(&ip, "/").await, "web v1\n");
+    assert_eq!(node.http(&ip, "/config").await, "hello");
+    assert_eq!(node.http(&ip, "/secret").await, "a secret of 6 letters\n");
+    let uid = running["metadata"]["uid"].as_str().unwrap();
+    let token = node.dir().join(format!("pods/{uid}/volumes/kubernetes.io~projected/token/token"));
+    assert_eq!(std::fs::read_to_string(token).unwrap(), "TOKEN");
+
+    // A changed ConfigMap reaches the volume.
+    api.put(
+        "/api/v1/namespaces/shop/configmaps",
+        json!({ "metadata": { "name": "texts" }, "data": { "message": "changed" } }),
+    );
+    node.eventually("the volume to change", async || node.http(&ip, "/config").await == "changed")
+        .await;
+
+    // Logs, through the server.
+    let log = node.logs("shop/web/web?tailLines=1000").await;
+    assert!(log.starts_with("web v1 serves on port 8080\n"), "{log}");
+
+    // A crash is restarted, and remembered.
+    node.http(&ip, "/exit/3").await;
+    let again =
+        api.wait("the restart", |api| ready(api, &path).filter(|pod| restarts(pod) == 1)).await;
+    let last = &again["status"]["containerStatuses"][0]["lastState"]["terminated"];
+    assert_eq!((last["exitCode"].as_i64(), last["reason"].as_str()), (Some(3), Some("Error")));
+    assert!(node.logs("shop/web/web?previous=true").await.contains("serves on port"));
+
+    // Deleted: drained, then gone from the API, the runtime, the disk and the kernel.
+    api.delete_gracefully(&path, 10);
+    api.wait("the pod to be gone", |api| api.get(&path).is_none().then_some(())).await;
+    node.assert_nothing_left().await;
+    for reason in ["Pulled", "Created", "Started", "Killing"] {
+        assert!(node.has_event(reason), "no {reason} event");
+    }
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_run_says_why() {
+    let Some(node) = TestNode::start("why").await else { return };
+    let api = node.api.clone();
+    let container = |name: &str, image: &str, more: serde_json::Value| {
+        let mut container = json!({ "name": name, "image": image });
+        for (key, value) in more.as_object().unwrap() {
+            container[key] = value.clone();
+        }
+        json!({ "containers": [container], "terminationGracePeriodSeconds": 0 })
+    };
+    let demo = "kontiki.dev/demo-web:v1";
+    let cases = [
+        (
+            "never",
+            container("c", "kontiki.dev/none:v1", json!({ "imagePullPolicy": "Never" })),
+            "ErrImageNeverPull",
+        ),
+        ("name", container("c", "No Such Name", json!({})), "InvalidImageName"),
+        (
+            "config",
+            container("c", demo, json!({ "envFrom": [{ "configMapRef": { "name": "none" } }] })),
+            "CreateContainerConfigError",
+        ),
+        (
+            "crash",
+            container("c", demo, json!({ "command": ["/bin/demo-web", "exit", "7"] })),
+            "CrashLoopBackOff",
+        ),
+        (
+            "absent",
+            container("c", demo, json!({ "command": ["/no/such/file"] })),
+            "RunContainerError",
+        ),
+        ("pull", container("c", "127.0.0.1:9/none:v1", json!({})), "ImagePullBackOff"),
+    ];
+    let mut paths = Vec::new();
+    for (name, spec, reason) in cases {
+        paths.push((pod(&node, "default", name, spec), reason));
+    }
+    for (path, reason) in &paths {
+        api.wait(reason, |api| {
+            let pod = api.get(path)?;
+            let waiting = &pod["status"]["containerStatuses"][0]["state"]["waiting"];
+            (waiting["reason"] == *reason).then_some(())
+        })
+        .await;
+    }
+    for (path, _) in &paths {
+        api.delete_gracefully(path, 0);
+    }
+    for (path, _) in &paths {
+        api.wait("the pod to be gone", |api| api.get(path).is_none().then_some(())).await;
+    }
+    node.assert_nothing_left().await;
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_restart_touches_no_container() {
+    let Some(mut node) = TestNode::start("again").await else { return };
+    let api = node.api.clone();
+    let spec = json!({
+        "terminationGracePeriodSeconds": 1,
+        "containers": [{ "name": "web", "image": "kontiki.dev/demo-web:v2", "env": [{ "name": "DRAIN_SECONDS", "value": "0" }] }],
+    });
+    let stays = pod(&node, "default", "stays", spec.clone());
+    let goes = pod(&node, "default", "goes", spec.clone());
+    let before = api.wait("a pod", |api| ready(api, &stays)).await;
+    api.wait("a pod", |api| ready(api, &goes)).await;
+    let id = |pod: &serde_json::Value| pod["status"]["containerStatuses"][0]["containerID"].clone();
+
+    node.stop_agent().await;
+    api.remove(&goes);
+    node.start_agent().await;
+    // The pod that nobody wants any more goes; the other is the same as before.
+    node.eventually("the leftover to go", async || node.sandboxes().await == 1).await;
+    let late = pod(&node, "default", "late", spec);
+    api.wait("a new pod", |api| ready(api, &late)).await;
+    let after = api.get(&stays).unwrap();
+    assert_eq!(id(&before), id(&after));
+    assert_eq!(restarts(&after), 0);
+
+    // containerd dies: it is started again, and containers did not notice.
+    node.kill_containerd().await;
+    let later = pod(
+        &node,
+        "default",
+        "later",
+        json!({
+            "containers": [{ "name": "web", "image": "kontiki.dev/demo-web:v1" }],
+            "terminationGracePeriodSeconds": 0,
+        }),
+    );
+    api.wait("a pod on the new containerd", |api| ready(api, &later)).await;
+    assert_eq!(restarts(&api.get(&stays).unwrap()), 0);
+    for path in [&stays, &late, &later] {
+        api.delete_gracefully(path, 0);
+        api.wait("the pod to be gone", |api| api.get(path).is_none().then_some(())).await;
+    }
+    tokio::time::timeout(Duration::from_secs(60), node.assert_nothing_left()).await.unwrap();
+    node.stop().await;
+}
