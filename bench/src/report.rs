@@ -26,7 +26,7 @@ impl Report {
         Report { bench, rows: Vec::new() }
     }
 
-    /// Adds a figure; `unit` ends its key in the JSON.
+    /// Adds a figure; `unit` ends its key in the JSON (a rate in `/s` becomes `creates_per_s`).
     pub fn add(&mut self, key: &str, value: f64, unit: &'static str) {
         self.rows.push(Row { key: key.to_owned(), value, unit });
     }
@@ -43,13 +43,17 @@ impl Report {
     }
 
     /// All figures as one JSON object.
+    #[expect(clippy::cast_possible_truncation, reason = "counts are far below 2^52")]
     pub fn json(&self) -> Value {
         let entries = self.rows.iter().map(|row| {
             let key = match row.unit {
-                "" => row.key.clone(),
-                unit => format!("{}_{}", row.key, unit.replace("/s", "per_s").to_lowercase()),
+                "" => return (row.key.clone(), json!(row.value.round() as i64)),
+                unit => {
+                    format!("{}_{}", row.key, unit.trim_start_matches('/').replace('/', "_per_"))
+                }
             };
-            (key, json!((row.value * 1000.0).round() / 1000.0))
+            let key = if row.unit.starts_with('/') { key.replace("_rate_", "s_per_") } else { key };
+            (key.to_lowercase(), json!((row.value * 1000.0).round() / 1000.0))
         });
         let name = ("bench".to_owned(), json!(self.bench));
         Value::Object(std::iter::once(name).chain(entries).collect::<Map<_, _>>())
@@ -95,9 +99,7 @@ mod tests {
             create_p50           2.50 ms
         "]]
         .assert_eq(&report.table());
-        expect![[
-            r#"{"bench":"api","creates":1000.0,"create_rate_per_s":1234.568,"create_p50_ms":2.5}"#
-        ]]
-        .assert_eq(&report.json().to_string());
+        expect![[r#"{"bench":"api","creates":1000,"creates_per_s":1234.568,"create_p50_ms":2.5}"#]]
+            .assert_eq(&report.json().to_string());
     }
 }

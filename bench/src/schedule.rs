@@ -144,12 +144,12 @@ async fn measure(
         began = Instant::now();
         add_nodes(args, run, clients).await?;
         let bound = until_bound(watch, args.pods).await?;
-        report.add("schedule_cpu_seconds", meter.cpu_seconds()?, "s");
+        report.add("schedule_cpu", meter.cpu_seconds()?, "s");
         bound
     } else {
         let (made, bound) = tokio::join!(creating, until_bound(watch, args.pods));
         tell(&mut report, "create", &made, &meter)?;
-        report.add("create_and_schedule_cpu_seconds", meter.cpu_seconds()?, "s");
+        report.add("create_and_schedule_cpu", meter.cpu_seconds()?, "s");
         bound?
     };
     drop(connection);
@@ -177,7 +177,7 @@ fn add_figures(
     }
     let outcome = Outcome { latencies, elapsed: last - began, ..Outcome::default() };
     report.add_count("scheduled", bound.len());
-    report.add("scheduled_rate", outcome.rate(), "/s");
+    report.add("scheduled_pod_rate", outcome.rate(), "/s");
     report.add_ms("scheduled_p50", outcome.latencies.percentile(50));
     report.add_ms("scheduled_p99", outcome.latencies.percentile(99));
     report.add_count("fullest_node_pods", per_node.values().copied().max().unwrap_or_default());
