@@ -36,7 +36,10 @@ pub(crate) async fn run(core: Arc<Core>, shutdown: CancellationToken) {
         match attempt {
             Ok(()) => break,
             // Until a leader is there nothing can be written; that is no fault.
-            Err(status) => tracing::debug!("not set up yet: {}", status.message),
+            Err(status) if status.code >= 500 || status.code == 409 => {
+                tracing::debug!("not set up yet: {}", status.message);
+            }
+            Err(status) => tracing::error!("cannot set up the cluster: {}", status.message),
         }
         tokio::select! { biased;
             () = shutdown.cancelled() => return,
