@@ -36,7 +36,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
             &["system:masters"],
         ))?,
     };
-    let mut options = Options::new("dev", local, secrets);
+    // Endpoints may not be loopback addresses; this one only has to look like a host's.
+    let mut options = Options::new("dev", "192.0.2.1".parse()?, secrets);
     options.advertise_port = port;
     let server = ApiServer::new(options, store, &tasks)?;
     let serving = cluster.issue(&CertificateRequest::serving(
