@@ -95,7 +95,13 @@ pub struct Schema {
     types: Vec<Type>,
     by_name: HashMap<String, TypeId>,
     by_kind: HashMap<(String, String, String), TypeId>,
-    components: Map<String, Value>,
+}
+
+/// The types' JSON schemas by OpenAPI name, referring to each other as
+/// `#/components/schemas/NAME`, without extensions. Made anew at every call: with all their
+/// descriptions they are large, and few ask.
+pub fn components() -> Map<String, Value> {
+    kinds::roots().definitions
 }
 
 impl Schema {
@@ -128,12 +134,6 @@ impl Schema {
         self.by_kind.iter().map(|((group, version, kind), id)| {
             (group.as_str(), version.as_str(), kind.as_str(), *id)
         })
-    }
-
-    /// The types' JSON schemas by OpenAPI name, referring to each other as
-    /// `#/components/schemas/NAME`, without extensions.
-    pub fn components(&self) -> &Map<String, Value> {
-        &self.components
     }
 
     /// All types.

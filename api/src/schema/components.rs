@@ -43,7 +43,7 @@ pub(super) fn graph(roots: Roots) -> Schema {
             ((group.to_owned(), version.to_owned(), kind.to_owned()), id)
         })
         .collect();
-    Schema { types, by_name, by_kind, components: definitions }
+    Schema { types, by_name, by_kind }
 }
 
 fn is_struct(name: &str, schema: &Value) -> bool {
