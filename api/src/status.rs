@@ -45,7 +45,7 @@ pub struct Status {
     /// For people.
     pub message: String,
     /// What it is about.
-    pub details: Option<Details>,
+    pub details: Option<Box<Details>>,
 }
 
 /// What a conflict says when somebody else wrote the object first.
@@ -77,7 +77,7 @@ impl Status {
             kind: resource.to_owned(),
             ..Details::default()
         };
-        Status { code, reason, message, details: Some(details) }
+        Status { code, reason, message, details: Some(Box::new(details)) }
     }
 
     /// A success about one object, such as its deletion.
@@ -89,7 +89,7 @@ impl Status {
             uid: uid.to_owned(),
             ..Details::default()
         };
-        Status { code: 200, reason: "", message: String::new(), details: Some(details) }
+        Status { code: 200, reason: "", message: String::new(), details: Some(Box::new(details)) }
     }
 
     /// 400: the request makes no sense.
@@ -127,7 +127,7 @@ impl Status {
 
     /// 404: no such resource.
     pub fn no_such_resource() -> Status {
-        let details = Some(Details::default());
+        let details = Some(Box::default());
         let message = "the server could not find the requested resource".to_owned();
         Status { code: 404, reason: "NotFound", message, details }
     }
@@ -225,14 +225,14 @@ impl Status {
         );
         let cause =
             Cause { reason: String::new(), message: cause.to_owned(), field: String::new() };
-        status.details = Some(Details { causes: vec![cause], ..Details::default() });
+        status.details = Some(Box::new(Details { causes: vec![cause], ..Details::default() }));
         status
     }
 
     /// 429: too many requests, come again.
     pub fn too_many_requests(message: impl Into<String>, retry_after_seconds: u32) -> Status {
         let mut status = Status::plain(429, "TooManyRequests", message);
-        status.details = Some(Details { retry_after_seconds, ..Details::default() });
+        status.details = Some(Box::new(Details { retry_after_seconds, ..Details::default() }));
         status
     }
 
@@ -241,7 +241,7 @@ impl Status {
         let message = format!("Internal error occurred: {why}");
         let mut status = Status::plain(500, "InternalError", message);
         let cause = Cause { reason: String::new(), message: why.to_owned(), field: String::new() };
-        status.details = Some(Details { causes: vec![cause], ..Details::default() });
+        status.details = Some(Box::new(Details { causes: vec![cause], ..Details::default() }));
         status
     }
 
@@ -267,7 +267,7 @@ impl Status {
     /// 504: the deadline passed; whether it was done is unknown.
     pub fn timeout(message: &str, retry_after_seconds: u32) -> Status {
         let mut status = Status::plain(504, "Timeout", format!("Timeout: {message}"));
-        status.details = Some(Details { retry_after_seconds, ..Details::default() });
+        status.details = Some(Box::new(Details { retry_after_seconds, ..Details::default() }));
         status
     }
 

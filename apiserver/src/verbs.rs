@@ -50,6 +50,6 @@ pub fn method_not_allowed() -> Status {
         code: 405,
         reason: "MethodNotAllowed",
         message: "the server does not allow this method on the requested resource".to_owned(),
-        details: Some(kontiki_api::status::Details::default()),
+        details: Some(Box::default()),
     }
 }

@@ -2,10 +2,7 @@
 //! stay for ever.
 
 use async_trait::async_trait;
-use kontiki_api::{
-    Status, meta,
-    status::{Cause, Details},
-};
+use kontiki_api::{Status, meta, status::Cause};
 
 use super::{Attempt, Operation, Step};
 use crate::core::Core;
@@ -38,7 +35,7 @@ impl Step for NamespaceLifecycle {
             message: format!("namespace {namespace} is being terminated"),
             field: "metadata.namespace".to_owned(),
         };
-        status.details.get_or_insert_with(Details::default).causes.push(cause);
+        status.details.get_or_insert_default().causes.push(cause);
         Err(status)
     }
 

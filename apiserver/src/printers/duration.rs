@@ -29,12 +29,12 @@ pub(super) fn human(seconds: i64) -> String {
     };
     let (minutes, hours, days) = (seconds / MINUTE, seconds / HOUR, seconds / DAY);
     match seconds {
-        ..=119 => format!("{seconds}s"),
-        ..=599 => two(minutes, "m", seconds % MINUTE, "s"),
-        ..=10_799 => format!("{minutes}m"),
-        ..=28_799 => two(hours, "h", minutes % 60, "m"),
-        ..=172_799 => format!("{hours}h"),
-        ..=691_199 => two(days, "d", hours % 24, "h"),
+        0..120 => format!("{seconds}s"),
+        120..600 => two(minutes, "m", seconds % MINUTE, "s"),
+        600..10_800 => format!("{minutes}m"),
+        10_800..28_800 => two(hours, "h", minutes % 60, "m"),
+        28_800..172_800 => format!("{hours}h"),
+        172_800..691_200 => two(days, "d", hours % 24, "h"),
         _ if seconds < 2 * YEAR => format!("{days}d"),
         _ if seconds < 8 * YEAR => two(seconds / YEAR, "y", days % 365, "d"),
         _ => format!("{}y", seconds / YEAR),

@@ -9,9 +9,9 @@ fn now() -> Timestamp {
 }
 
 /// The cells of an object, joined as a line.
-fn check(resource: (&str, &str), object: Value, expected: &str) {
+fn check(resource: (&str, &str), object: &Value, expected: &str) {
     let printer = find(resource.0, resource.1).expect("a printer");
-    let cells = (printer.cells)(&object, now());
+    let cells = (printer.cells)(object, now());
     assert_eq!(cells.len(), printer.columns.len());
     let words: Vec<String> = cells
         .iter()
@@ -20,7 +20,7 @@ fn check(resource: (&str, &str), object: Value, expected: &str) {
     assert_eq!(words.join(" | "), expected);
 }
 
-fn pod(status: Value) -> Value {
+fn pod(status: &Value) -> Value {
     json!({
         "metadata": {"name": "web", "creationTimestamp": "2026-01-02T03:04:05Z"},
         "spec": {"nodeName": "n1", "containers": [{"name": "a"}, {"name": "b"}]},
@@ -45,7 +45,7 @@ fn a_running_pod() {
     });
     check(
         ("", "pods"),
-        pod(status),
+        &pod(&status),
         "web | 2/2 | Running | 3 (3m ago) | 5m55s | 10.42.0.5 | n1 | <none> | <none>",
     );
 }
@@ -82,9 +82,9 @@ fn the_status_of_a_pod_is_its_most_telling_word() {
         ),
     ];
     for (status, expected) in cases {
-        assert_eq!(status_of(&pod(status)), expected);
+        assert_eq!(status_of(&pod(&status)), expected);
     }
-    let mut deleted = pod(json!({"phase": "Running"}));
+    let mut deleted = pod(&json!({"phase": "Running"}));
     deleted["metadata"]["deletionTimestamp"] = NOW.into();
     assert_eq!(status_of(&deleted), "Terminating");
     deleted["status"]["reason"] = "NodeLost".into();
@@ -93,7 +93,7 @@ fn the_status_of_a_pod_is_its_most_telling_word() {
 
 #[test]
 fn init_containers_show_how_far_they_are() {
-    let mut pod = pod(json!({"phase": "Pending", "initContainerStatuses": [
+    let mut pod = pod(&json!({"phase": "Pending", "initContainerStatuses": [
         {"name": "one", "state": {"terminated": {"exitCode": 0}}},
         {"name": "two", "state": {"waiting": {"reason": "PodInitializing"}}},
     ]}));
@@ -112,21 +112,21 @@ fn the_other_kinds() {
     let meta = json!({"name": "a", "creationTimestamp": "2026-01-02T03:09:00Z"});
     check(
         ("apps", "deployments"),
-        json!({"metadata": meta, "spec": {"replicas": 3, "selector": {"matchLabels": {"app": "web"}},
+        &json!({"metadata": meta, "spec": {"replicas": 3, "selector": {"matchLabels": {"app": "web"}},
             "template": {"spec": {"containers": [{"name": "c", "image": "i:1"}]}}},
             "status": {"readyReplicas": 2, "updatedReplicas": 3, "availableReplicas": 2}}),
         "a | 2/3 | 3 | 2 | 60s | c | i:1 | app=web",
     );
     check(
         ("", "services"),
-        json!({"metadata": meta, "spec": {"type": "NodePort", "clusterIP": "10.43.0.9",
+        &json!({"metadata": meta, "spec": {"type": "NodePort", "clusterIP": "10.43.0.9",
             "ports": [{"port": 80, "nodePort": 30080, "protocol": "TCP"}, {"port": 53, "protocol": "UDP"}],
             "selector": {"app": "web"}}}),
         "a | NodePort | 10.43.0.9 | <none> | 80:30080/TCP,53/UDP | 60s | app=web",
     );
     check(
         ("", "nodes"),
-        json!({"metadata": {"name": "n", "creationTimestamp": NOW, "labels": {"node-role.kubernetes.io/control-plane": ""}},
+        &json!({"metadata": {"name": "n", "creationTimestamp": NOW, "labels": {"node-role.kubernetes.io/control-plane": ""}},
             "spec": {"unschedulable": true},
             "status": {"conditions": [{"type": "Ready", "status": "False"}], "nodeInfo": {"kubeletVersion": "v1.36.0"},
                 "addresses": [{"type": "InternalIP", "address": "10.0.0.1"}]}}),
@@ -134,20 +134,20 @@ fn the_other_kinds() {
     );
     check(
         ("discovery.k8s.io", "endpointslices"),
-        json!({"metadata": meta, "addressType": "IPv4", "ports": [{"port": 80}],
+        &json!({"metadata": meta, "addressType": "IPv4", "ports": [{"port": 80}],
             "endpoints": [{"addresses": ["1.1.1.1"]}, {"addresses": ["1.1.1.2"]}, {"addresses": ["1.1.1.3"]}, {"addresses": ["1.1.1.4"]}]}),
         "a | IPv4 | 80 | 1.1.1.1,1.1.1.2,1.1.1.3 + 1 more... | 60s",
     );
     check(
         ("", "events"),
-        json!({"metadata": {"name": "e"}, "type": "Warning", "reason": "FailedScheduling", "message": "no room\n",
+        &json!({"metadata": {"name": "e"}, "type": "Warning", "reason": "FailedScheduling", "message": "no room\n",
             "involvedObject": {"kind": "Pod", "name": "p"}, "source": {"component": "scheduler"},
             "count": 2, "firstTimestamp": "2026-01-02T03:00:00Z", "lastTimestamp": "2026-01-02T03:09:30Z"}),
         "30s | Warning | FailedScheduling | pod/p |  | scheduler | no room | 10m | 2 | e",
     );
     check(
         ("rbac.authorization.k8s.io", "rolebindings"),
-        json!({"metadata": meta, "roleRef": {"kind": "Role", "name": "r"},
+        &json!({"metadata": meta, "roleRef": {"kind": "Role", "name": "r"},
             "subjects": [{"kind": "User", "name": "u"}, {"kind": "ServiceAccount", "namespace": "n", "name": "s"}]}),
         "a | Role/r | 60s | u |  | n/s",
     );

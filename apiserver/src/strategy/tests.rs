@@ -34,11 +34,11 @@ fn check_update(kind: &str, old: Value, new: Value, expected: &str) {
     assert_eq!(line.lines().next().unwrap_or_default(), expected, "{kind}");
 }
 
-fn pod(spec: Value) -> Value {
+fn pod(spec: &Value) -> Value {
     json!({"metadata": {"name": "a", "namespace": "n"}, "spec": spec})
 }
 
-fn deployment(spec: Value) -> Value {
+fn deployment(spec: &Value) -> Value {
     let mut all = json!({
         "selector": {"matchLabels": {"app": "web"}},
         "template": {
@@ -46,7 +46,7 @@ fn deployment(spec: Value) -> Value {
             "spec": {"containers": [{"name": "a", "image": "web:1"}]},
         },
     });
-    kontiki_api::patch::merge(&mut all, &spec);
+    kontiki_api::patch::merge(&mut all, spec);
     json!({"metadata": {"name": "a", "namespace": "n"}, "spec": all})
 }
 
@@ -68,9 +68,9 @@ fn every_row_of_the_catalogue_has_a_strategy_and_a_type_and_columns() {
 #[test]
 fn defaults_are_idempotent_and_minimal_objects_are_valid() {
     let objects = [
-        ("pods", pod(json!({"containers": [{"name": "a", "image": "web"}]}))),
-        ("deployments", deployment(json!({}))),
-        ("replicasets", deployment(json!({}))),
+        ("pods", pod(&json!({"containers": [{"name": "a", "image": "web"}]}))),
+        ("deployments", deployment(&json!({}))),
+        ("replicasets", deployment(&json!({}))),
         ("services", json!({"metadata": {"name": "a"}, "spec": {"ports": [{"port": 80}]}})),
         ("configmaps", json!({"metadata": {"name": "a"}, "data": {"k": "v"}})),
         ("secrets", json!({"metadata": {"name": "a"}, "stringData": {"k": "v"}})),
@@ -126,7 +126,7 @@ fn pods_get_upstreams_defaults() {
         "volumes": [{"name": "v"}, {"name": "c", "configMap": {"name": "m"}}],
         "serviceAccountName": "robot",
     });
-    let (_, pod) = prepared("pods", pod(spec));
+    let (_, pod) = prepared("pods", pod(&spec));
     assert_eq!(
         pod["spec"],
         json!({
@@ -164,10 +164,10 @@ fn pods_get_upstreams_defaults() {
 
 #[test]
 fn broken_pods_are_told_everything_at_once() {
-    check("pods", pod(json!({})), "spec.containers: Required value");
+    check("pods", pod(&json!({})), "spec.containers: Required value");
     check(
         "pods",
-        pod(json!({
+        pod(&json!({
             "restartPolicy": "Sometimes",
             "containers": [
                 {"name": "A", "ports": [{"containerPort": 70000, "protocol": "tcp"}]},
@@ -187,7 +187,7 @@ fn broken_pods_are_told_everything_at_once() {
     let probe = json!({"httpGet": {"port": 80}, "exec": {"command": ["x"]}, "successThreshold": 2});
     check(
         "pods",
-        pod(json!({"containers": [{"name": "a", "image": "x", "livenessProbe": probe}]})),
+        pod(&json!({"containers": [{"name": "a", "image": "x", "livenessProbe": probe}]})),
         "[spec.containers[0].livenessProbe.httpGet: Forbidden: may not specify more than 1 handler type, \
          spec.containers[0].livenessProbe.successThreshold: Invalid value: 2: must be 1]",
     );
@@ -195,8 +195,8 @@ fn broken_pods_are_told_everything_at_once() {
 
 #[test]
 fn a_running_pod_hardly_changes() {
-    let old = pod(json!({"containers": [{"name": "a", "image": "x:1"}]}));
-    let image = pod(json!({"containers": [{"name": "a", "image": "x:2"}]}));
+    let old = pod(&json!({"containers": [{"name": "a", "image": "x:1"}]}));
+    let image = pod(&json!({"containers": [{"name": "a", "image": "x:2"}]}));
     check_update("pods", old.clone(), image, "");
     let mut command = old.clone();
     command["spec"]["containers"][0]["command"] = json!(["sh"]);
@@ -207,7 +207,7 @@ fn a_running_pod_hardly_changes() {
         "spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)",
     );
     let two =
-        pod(json!({"containers": [{"name": "a", "image": "x"}, {"name": "b", "image": "x"}]}));
+        pod(&json!({"containers": [{"name": "a", "image": "x"}, {"name": "b", "image": "x"}]}));
     check_update(
         "pods",
         old,
@@ -220,30 +220,32 @@ fn a_running_pod_hardly_changes() {
 fn deployments_say_what_is_wrong() {
     check(
         "deployments",
-        deployment(json!({"replicas": -1})),
+        deployment(&json!({"replicas": -1})),
         "spec.replicas: Invalid value: -1: must be greater than or equal to 0",
     );
     check(
         "deployments",
-        deployment(json!({"selector": {"matchLabels": {"app": "db"}}})),
+        deployment(&json!({"selector": {"matchLabels": {"app": "db"}}})),
         "spec.template.metadata.labels: Invalid value: {\"app\":\"web\"}: `selector` does not match template `labels`",
     );
     check(
         "deployments",
-        deployment(json!({"strategy": {"rollingUpdate": {"maxSurge": 0, "maxUnavailable": "0%"}}})),
+        deployment(
+            &json!({"strategy": {"rollingUpdate": {"maxSurge": 0, "maxUnavailable": "0%"}}}),
+        ),
         "spec.strategy.rollingUpdate.maxUnavailable: Invalid value: \"0%\": may not be 0 when `maxSurge` is 0",
     );
     check(
         "deployments",
-        deployment(json!({"template": {"spec": {"restartPolicy": "Never"}}})),
+        deployment(&json!({"template": {"spec": {"restartPolicy": "Never"}}})),
         "spec.template.spec.restartPolicy: Unsupported value: \"Never\": supported values: \"Always\"",
     );
-    let mut other = deployment(json!({}));
+    let mut other = deployment(&json!({}));
     other["spec"]["selector"]["matchLabels"] = json!({"tier": "x"});
     other["spec"]["template"]["metadata"]["labels"] = json!({"tier": "x"});
     check_update(
         "deployments",
-        deployment(json!({})),
+        deployment(&json!({})),
         other,
         "spec.selector: Invalid value: {\"matchLabels\":{\"tier\":\"x\"}}: field is immutable",
     );

@@ -52,8 +52,11 @@ fn too_large(asked: Revision, current: Revision) -> Status {
         message: "Too large resource version".to_owned(),
         field: String::new(),
     };
-    status.details =
-        Some(Details { causes: vec![cause], retry_after_seconds: 1, ..Details::default() });
+    status.details = Some(Box::new(Details {
+        causes: vec![cause],
+        retry_after_seconds: 1,
+        ..Details::default()
+    }));
     status
 }
 
