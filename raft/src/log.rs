@@ -27,7 +27,9 @@ use openraft::{
     storage::{IOFlushed, RaftLogStorage},
 };
 use parking_lot::Mutex;
-use rocksdb::{BoundColumnFamily, DB, Direction, IteratorMode, Options, WriteBatch};
+use rocksdb::{
+    BoundColumnFamily, DB, DBRecoveryMode, Direction, IteratorMode, Options, WriteBatch,
+};
 use serde::{Serialize, de::DeserializeOwned};
 
 pub(crate) use self::durable::Durable;
@@ -50,6 +52,9 @@ const KEY_PURGED: &str = "purged";
 /// Memory before RocksDB writes entries to a table file; with the tail in memory it costs nothing
 /// to flush early.
 const WRITE_BUFFER_BYTES: usize = 16 << 20;
+/// Entries and their bytes that are sent to a follower as one message.
+const MESSAGE_ENTRIES_MAX: u64 = 1_024;
+const MESSAGE_BYTES_MAX: usize = 2 << 20;
 /// Write-ahead log kept before RocksDB flushes the tables that pin it.
 const WAL_BYTES_MAX: u64 = 64 << 20;
 
@@ -175,6 +180,20 @@ impl RaftLogReader<TypeConfig> for LogStore {
         self.read(start, end)
     }
 
+    /// What fits into one message to a follower; one entry at least.
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
+        let mut entries = self.read(start, end.min(start + MESSAGE_ENTRIES_MAX))?;
+        let mut bytes = 0;
+        let fitting = entries.iter().take_while(|entry| {
+            let first = bytes == 0;
+            bytes += tail::size(entry);
+            first || bytes <= MESSAGE_BYTES_MAX
+        });
+        let fitting = fitting.count();
+        entries.truncate(fitting);
+        Ok(entries)
+    }
+
     async fn read_vote(&mut self) -> io::Result<Option<Vote>> {
         self.read_meta(KEY_VOTE)
     }
@@ -270,6 +289,9 @@ fn options() -> Options {
     options.create_if_missing(true);
     options.create_missing_column_families(true);
     options.set_manual_wal_flush(true);
+    // A record that was cut short by a crash was never acknowledged. Damage before the end was:
+    // better no member than one that has forgotten.
+    options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
     options.set_write_buffer_size(WRITE_BUFFER_BYTES);
     options.set_max_total_wal_size(WAL_BYTES_MAX);
     options.set_max_background_jobs(2);

@@ -4,6 +4,8 @@
 
 #[path = "store/cluster.rs"]
 mod cluster;
+#[path = "store/crash.rs"]
+mod crash;
 #[path = "store/lab.rs"]
 mod lab;
 #[path = "store/single.rs"]

@@ -70,7 +70,8 @@ impl Tail {
     }
 }
 
-fn size(entry: &Entry) -> usize {
+/// Bytes of an entry in memory and on the wire, roughly.
+pub(super) fn size(entry: &Entry) -> usize {
     let payload = match &entry.payload {
         EntryPayload::Normal(proposal) => proposal.0.len(),
         EntryPayload::Blank | EntryPayload::Membership(_) => 0,
