@@ -5,7 +5,7 @@ use std::{collections::HashMap, io, sync::Arc, time::Duration};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::TlsConnector;
 use tonic::{
     Request, Status,
@@ -29,6 +29,8 @@ use crate::{
 
 /// A dead host answers nothing: give up and try again, perhaps at a new address.
 const CONNECT_MAX: Duration = Duration::from_secs(1);
+/// A member that is to be added is up.
+const HELLO_MAX: Duration = Duration::from_secs(2);
 /// A connection without a sign of life is closed after these two together.
 const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(1);
 const KEEP_ALIVE_MAX: Duration = Duration::from_secs(2);
@@ -158,6 +160,19 @@ impl Peers {
             }
         });
         Ok(endpoint.connect_with_connector_lazy(connector))
+    }
+
+    /// Makes sure that a member is at its address, and may be of this cluster.
+    pub(crate) async fn hello(&self, to: MemberId) -> Result<(), String> {
+        let said = async {
+            let request = self.call(to, Frame::default())?;
+            self.client(to, Lane::Forward)?.hello(request).await
+        };
+        match timeout(HELLO_MAX, said).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(status)) => Err(status.message().to_owned()),
+            Err(_) => Err(format!("no answer within {HELLO_MAX:?}")),
+        }
     }
 
     /// Forwards a proposal to the leader.

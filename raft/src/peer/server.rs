@@ -258,6 +258,11 @@ fn forwarded<T: serde::Serialize>(attempt: Attempt<T>) -> Answer {
 impl Peer for Service {
     type AppendStreamStream = Pin<Box<dyn Stream<Item = Result<Frame, Status>> + Send>>;
 
+    async fn hello(&self, request: Request<Frame>) -> Answer {
+        self.admit(&request)?;
+        Ok(Response::new(Frame::default()))
+    }
+
     async fn append_stream(
         &self,
         request: Request<Streaming<Frame>>,

@@ -212,6 +212,14 @@ impl Inner {
             Some(_) => ChangeMembers::SetNodes(nodes),
             None => ChangeMembers::AddNodes(nodes),
         };
+        // Found out before it counts: a folder of another cluster, a wrong address.
+        self.peers.learn(member.id, &member.peer_address);
+        if member.id != self.identified.member
+            && let Err(reason) = self.peers.hello(member.id).await
+        {
+            let at = &member.peer_address;
+            return Attempt::Refused(format!("member {} at {at}: {reason}", member.id));
+        }
         tracing::info!(%change, "changing the members");
         changed(self.raft.change_membership(change, true).await)
     }

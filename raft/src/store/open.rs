@@ -98,10 +98,19 @@ impl Store {
             .await
             .map_err(|error| Error::Storage(io::Error::other(error)))??;
         let runtime = raft_runtime()?;
-        let starting = runtime.spawn(start(options, opened, tasks));
-        let inner = starting.await.map_err(|error| Error::Storage(io::Error::other(error)))??;
-        *inner.runtime.lock() = Some(runtime);
-        Ok(Store(inner))
+        let starting = runtime.spawn(start(options, opened, tasks.clone())).await;
+        let started = starting.map_err(|error| Error::Storage(io::Error::other(error)));
+        match started.and_then(|started| started) {
+            Ok(inner) => {
+                *inner.runtime.lock() = Some(runtime);
+                Ok(Store(inner))
+            }
+            Err(error) => {
+                tasks.stop().await;
+                runtime.shutdown_background();
+                Err(error)
+            }
+        }
     }
 }
 

@@ -157,3 +157,44 @@ impl Watcher {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{KeyValue, LeaseId, WatchEvent, WatchEventKind};
+
+    fn change(key: &'static str, revision: u64) -> WatchBatch {
+        let revision = Revision(revision);
+        let kv = KeyValue {
+            key: key.into(),
+            value: "v".into(),
+            create_revision: revision,
+            mod_revision: revision,
+            version: 1,
+            lease: LeaseId(0),
+        };
+        let event = WatchEvent { kind: WatchEventKind::Put, kv, previous: None };
+        WatchBatch { revision, events: vec![event] }
+    }
+
+    #[test]
+    fn a_watcher_that_does_not_read_is_cut_and_others_are_not() {
+        let hub = Hub::new(Revision(1));
+        let (slow, mut slow_feed, _) = hub.subscribe(KeyRange::prefix("a"));
+        let (other, mut other_feed, _) = hub.subscribe(KeyRange::prefix("b"));
+        let behind = WATCH_BACKLOG_MAX as u64 + 1;
+        for revision in 2..=behind + 1 {
+            hub.publish(vec![change("a", revision)], Revision(revision));
+        }
+        hub.publish(vec![change("b", behind + 2)], Revision(behind + 2));
+        assert!(slow.overflowed() && !other.overflowed());
+        // What was queued before is still delivered, then it ends.
+        let mut delivered = 0;
+        while slow_feed.try_recv().is_ok() {
+            delivered += 1;
+        }
+        assert_eq!(delivered, WATCH_BACKLOG_MAX);
+        assert!(slow_feed.is_closed());
+        assert!(matches!(other_feed.try_recv(), Ok(Feed::Changes(_))));
+    }
+}
