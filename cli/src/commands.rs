@@ -117,13 +117,17 @@ fn daemon(process: impl Future<Output = Result<()>>) -> Result<()> {
         .block_on(process)
 }
 
+/// Openraft warns about every heartbeat that a member misses; our store says once that the member
+/// is lost.
+const DEFAULT_LOG: &str = "info,openraft=error";
+
 fn start_logging(settings: &CommonSettings) -> Result<()> {
     let format = match settings.log_format.as_deref() {
         None | Some("text") => LogFormat::Text,
         Some("json") => LogFormat::Json,
         Some(other) => bail!("--log-format {other:?} is unknown; it is text or json"),
     };
-    let filter = settings.log.as_deref().unwrap_or("info");
+    let filter = settings.log.as_deref().unwrap_or(DEFAULT_LOG);
     telemetry::init(filter, format).map_err(|error| anyhow!("--log: {error}"))
 }
 
