@@ -74,7 +74,7 @@ fn kill_behind(mut victim: Child, acknowledgements: usize) -> Vec<u64> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_member_has_everything_it_acknowledged() {
     let (lab, folder) = (Lab::new(), Folder::new());
-    let mut before = vec![0; WRITERS];
+    let mut before = [0; WRITERS];
     for acknowledgements in [1, 60, 300, 777] {
         let path = folder.path().to_owned();
         let killed = move || kill_behind(start_victim(&path), acknowledgements);
