@@ -9,6 +9,7 @@
 //!                                └───────────── wakes when one ends ──────────┘
 //! ```
 
+pub mod announcer;
 pub mod backoff;
 pub mod create;
 pub mod inbox;

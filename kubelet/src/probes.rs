@@ -9,8 +9,11 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use k8s_openapi::api::core::v1::{Container, Pod, Probe};
 use kontiki_api::Object;
-use kontiki_base::{CancellationToken, tasks::TaskKind};
-use tokio::{net::TcpStream, time::timeout};
+use kontiki_base::{CancellationToken, backoff::Backoff, tasks::TaskKind};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, sleep_until, timeout},
+};
 
 use crate::{
     node::context::Context,
@@ -34,9 +37,15 @@ pub struct ProbeTask {
     pub address: IpAddr,
     /// How long the container already ran.
     pub age: Duration,
+    /// What an earlier life of this probe found.
+    pub known: Option<bool>,
     /// Who is told.
     pub inbox: Arc<Inbox>,
 }
+
+/// A container that just started is asked again soon, whatever the period: the first of these
+/// waits, doubled each time. Only answers at the period's pace count as failures.
+const EARLY: Duration = Duration::from_millis(25);
 
 impl ProbeTask {
     /// Starts asking, until the token is cancelled.
@@ -63,29 +72,49 @@ impl ProbeTask {
             Some(period) if period > 0 => seconds(Some(period), 1),
             _ => Duration::from_secs(10),
         };
-        let mut state = Verdict::new(Thresholds {
+        let thresholds = Thresholds {
             success: probe.success_threshold.unwrap_or(1).max(1).unsigned_abs(),
             failure: probe.failure_threshold.unwrap_or(3).max(1).unsigned_abs(),
-        });
+        };
+        let mut state = Verdict::new(thresholds, self.known);
         tokio::time::sleep(initial).await;
+        // What an exec costs is not known, so it keeps to its pace.
+        let may_hurry = self.kind != ProbeKind::Liveness && probe.exec.is_none();
+        let mut early = Backoff::new(EARLY, period);
+        let mut counted_at = Instant::now();
         loop {
             let outcome = self.ask(container, probe, seconds(probe.timeout_seconds, 1)).await;
-            let answer = if outcome.is_ok() { Answer::Success } else { Answer::Failure };
-            if let Err(problem) = &outcome {
-                let message = format!("{} probe failed: {problem}", self.kind.title());
-                self.context.warning(&self.pod, Some(&self.container), "Unhealthy", &message);
-            }
-            crate::metrics::count_probe(self.kind, outcome.is_ok());
-            if let Some(passed) = state.record(answer) {
-                self.inbox.verdict(&self.container_id, self.kind, passed);
-                // A startup probe has one verdict; a container that failed is about to end.
-                if self.kind == ProbeKind::Startup || (self.kind == ProbeKind::Liveness && !passed)
-                {
-                    return;
+            if may_hurry && state.is_open() && outcome.is_err() {
+                let next = counted_at + period;
+                let soon = Instant::now() + early.next_delay();
+                if soon < next {
+                    sleep_until(soon).await;
+                    continue;
                 }
+                sleep_until(next).await;
             }
-            tokio::time::sleep(period).await;
+            counted_at = Instant::now();
+            if self.tell(&mut state, &outcome) {
+                return;
+            }
+            if !(may_hurry && state.is_open() && outcome.is_err()) {
+                tokio::time::sleep(period).await;
+            }
         }
+    }
+
+    /// Records an answer. Whether the probe has nothing more to find.
+    fn tell(&self, state: &mut Verdict, outcome: &Result<(), String>) -> bool {
+        let answer = if outcome.is_ok() { Answer::Success } else { Answer::Failure };
+        if let Err(problem) = outcome {
+            let message = format!("{} probe failed: {problem}", self.kind.title());
+            self.context.warning(&self.pod, Some(&self.container), "Unhealthy", &message);
+        }
+        crate::metrics::count_probe(self.kind, outcome.is_ok());
+        let Some(passed) = state.record(answer) else { return false };
+        self.inbox.verdict(&self.container_id, self.kind, passed);
+        // A startup probe has one verdict; a container that failed is about to end.
+        self.kind == ProbeKind::Startup || (self.kind == ProbeKind::Liveness && !passed)
     }
 
     async fn ask(

@@ -33,7 +33,8 @@ pub async fn keep(context: Arc<Context>, nodes: Store<Node>) {
     let changed = Arc::new(Notify::new());
     let wake = changed.clone();
     nodes.on_change(move |_| wake.notify_one());
-    let mut keeper = Keeper { context, nodes, last: None, images_at: None, facts: None };
+    let mut keeper =
+        Keeper { context, nodes, last: None, images_at: None, facts: None, answered_at: None };
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
     loop {
         let mut wait = keeper.context.options.status_update_interval;
@@ -64,7 +65,12 @@ struct Keeper {
     last: Option<Node>,
     images_at: Option<Instant>,
     facts: Option<RuntimeFacts>,
+    /// When containerd last told how it is.
+    answered_at: Option<Instant>,
 }
+
+/// A containerd that does not answer makes the node unready after this (upstream: 30 s).
+const RUNTIME_TOLERANCE: Duration = Duration::from_secs(30);
 
 /// The list of images changes seldom and is long.
 const IMAGES_EVERY: Duration = Duration::from_secs(60);
@@ -158,6 +164,16 @@ impl Keeper {
             .map(|reply| reply.status.unwrap_or_default().conditions)
             .map_err(|error| error.message().to_owned());
         let old = self.facts.take().unwrap_or_default();
+        // A restart of containerd is no news: containers run on meanwhile.
+        let forgiven = self.answered_at.is_some_and(|at| at.elapsed() < RUNTIME_TOLERANCE);
+        let conditions = match conditions {
+            Ok(conditions) => {
+                self.answered_at = Some(Instant::now());
+                Ok(conditions)
+            }
+            Err(_) if forgiven => old.conditions.clone(),
+            Err(problem) => Err(problem),
+        };
         let mut facts = RuntimeFacts { conditions, ..old };
         if facts.version.is_empty()
             && let Ok(version) = runtime.version(cri::VersionRequest::default()).await

@@ -6,6 +6,7 @@ use std::{
 };
 
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::Pod;
 
 use crate::pod::{backoff::CrashBackoff, spec::ProbeKind};
 
@@ -113,6 +114,28 @@ pub struct Verdicts {
 }
 
 impl PodMemory {
+    /// A memory that takes up what an earlier life of the worker reported, so that an agent's
+    /// restart makes no pod unready.
+    pub fn of(pod: &Pod) -> PodMemory {
+        let mut memory = PodMemory::default();
+        let status = pod.status.clone().unwrap_or_default();
+        let init = status.init_container_statuses.unwrap_or_default();
+        for status in init.into_iter().chain(status.container_statuses.unwrap_or_default()) {
+            let Some((_, id)) = status.container_id.as_deref().and_then(|id| id.split_once("://"))
+            else {
+                continue;
+            };
+            let verdicts = memory.verdicts.entry(id.to_owned()).or_default();
+            if status.started == Some(true) {
+                verdicts.by_kind.insert(ProbeKind::Startup, true);
+            }
+            if status.ready {
+                verdicts.by_kind.insert(ProbeKind::Readiness, true);
+            }
+        }
+        memory
+    }
+
     /// What a probe found last.
     pub fn verdict(&self, container_id: &str, kind: ProbeKind) -> Option<bool> {
         self.verdicts.get(container_id)?.by_kind.get(&kind).copied()

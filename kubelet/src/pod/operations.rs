@@ -7,7 +7,13 @@ mod sandbox;
 pub(crate) use sandbox::remove_everything;
 mod start;
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
@@ -56,6 +62,23 @@ pub struct Subject {
     pub sandbox: Option<Sandbox>,
     /// Its volumes.
     pub mounted: Mounted,
+    /// Set while the operation may be given up.
+    pub interruptible: Interruptible,
+}
+
+/// Tells whether an operation may be given up where it is, without leaving anything behind.
+#[derive(Clone, Debug, Default)]
+pub struct Interruptible(Arc<AtomicBool>);
+
+impl Interruptible {
+    /// Whether it may be given up now.
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    fn set(&self, on: bool) {
+        self.0.store(on, Ordering::SeqCst);
+    }
 }
 
 /// The sandbox that containers are made in.

@@ -64,7 +64,8 @@ impl Probers {
         for container in runtime.containers.iter().filter(|container| container.is_running()) {
             for kind in ProbeKind::ALL {
                 if wanted(&container.id, kind) {
-                    self.start(pod, container, kind, address);
+                    let known = memory.verdict(&container.id, kind);
+                    self.start(pod, container, kind, known, address);
                 }
             }
         }
@@ -75,6 +76,7 @@ impl Probers {
         pod: &Arc<Pod>,
         container: &ContainerStatus,
         kind: ProbeKind,
+        known: Option<bool>,
         address: std::net::IpAddr,
     ) {
         let key = (container.id.clone(), kind);
@@ -93,6 +95,7 @@ impl Probers {
             kind,
             address,
             age,
+            known,
             inbox: self.inbox.clone(),
         };
         task.spawn(token.clone());

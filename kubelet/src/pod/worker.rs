@@ -21,13 +21,14 @@ use tokio::time::{Instant, sleep_until};
 use crate::{
     node::context::Context,
     pod::{
+        announcer::Announcer,
         backoff::CrashBackoff,
         inbox::Inbox,
         lifecycle::{self, Observed, PodPlan, Step},
         memory::{Failure, Operation, PodMemory, Volumes},
         observe::Observer,
         observed::PodRuntimeStatus,
-        operations::{self, Outcome, Sandbox, Subject},
+        operations::{self, Interruptible, Outcome, Sandbox, Subject},
         prober::Probers,
         reporter::Reporter,
         spec::PodExt,
@@ -61,6 +62,9 @@ pub struct Worker {
     operations: FuturesUnordered<InFlight>,
     /// Stops of containers under way: when they kill, and how to give up on them.
     kills: BTreeMap<String, (Instant, AbortHandle)>,
+    /// Starts of containers under way, by name: whether they may be given up, and how.
+    pulls: BTreeMap<String, (Interruptible, AbortHandle)>,
+    announcer: Announcer,
     /// Ends that were announced and not seen yet, by container id.
     announced: BTreeMap<String, Backoff>,
     refresh_wanted: bool,
@@ -74,10 +78,12 @@ impl Worker {
         Worker {
             probers: Probers::new(context.clone(), inbox.clone()),
             reporter: Reporter::new(&pod),
+            memory: PodMemory::of(&pod),
             context,
             inbox,
             pod,
-            memory: PodMemory::default(),
+            announcer: Announcer::default(),
+            pulls: BTreeMap::new(),
             observer: Observer::default(),
             mounted: Mounted::default(),
             operations: FuturesUnordered::new(),
@@ -147,6 +153,10 @@ impl Worker {
         self.probers.follow(&self.pod, &runtime, &self.memory, plan.ending.is_some());
         // The state of things before the steps: what they do is reported when it is done.
         self.report(&runtime, &plan, now);
+        self.announcer.back_offs(&self.context, &self.pod, &self.memory, &plan);
+        if plan.ending.is_some() {
+            self.give_up_pulls();
+        }
         self.start(&plan, &runtime, now);
         if plan.gone && self.reporter.finish(&self.context, &self.pod, self.memory.removed) {
             return Next::Gone;
@@ -259,8 +269,26 @@ impl Worker {
         }
         self.memory.in_flight.insert(operation);
         let subject = self.subject(runtime);
-        self.operations
-            .push(Box::pin(async move { Some(operations::perform(subject, step).await) }));
+        let interruptible = subject.interruptible.clone();
+        let name = if let Step::Start { name, .. } = &step { Some(name.clone()) } else { None };
+        let (future, handle) = abortable(operations::perform(subject, step));
+        if let Some(name) = name {
+            self.pulls.insert(name, (interruptible, handle));
+        }
+        self.operations.push(Box::pin(async move { future.await.ok() }));
+    }
+
+    /// A pod that ends does not wait for its images.
+    fn give_up_pulls(&mut self) {
+        let memory = &mut self.memory;
+        self.pulls.retain(|name, (interruptible, handle)| {
+            let give_up = interruptible.is_set();
+            if give_up {
+                handle.abort();
+                memory.in_flight.remove(&Operation::Start(name.clone()));
+            }
+            !give_up
+        });
     }
 
     fn subject(&self, runtime: &PodRuntimeStatus) -> Subject {
@@ -273,6 +301,7 @@ impl Worker {
                 addresses: sandbox.addresses.clone(),
             }),
             mounted: self.mounted.clone(),
+            interruptible: Interruptible::default(),
         }
     }
 
@@ -283,6 +312,9 @@ impl Worker {
     /// Remembers what became of an operation.
     fn remember(&mut self, operation: Operation, outcome: Outcome) {
         self.memory.in_flight.remove(&operation);
+        if let Operation::Start(name) = &operation {
+            self.pulls.remove(name);
+        }
         let now = operations::now();
         match (operation, outcome) {
             (Operation::PrepareVolumes | Operation::RefreshVolumes, Outcome::Volumes(mounted)) => {

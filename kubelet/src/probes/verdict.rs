@@ -28,9 +28,14 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// Nothing asked yet.
-    pub fn new(thresholds: Thresholds) -> Verdict {
-        Verdict { thresholds, last: None, run: 0, told: None }
+    /// Nothing asked yet; `told` is what an earlier life of this probe found.
+    pub fn new(thresholds: Thresholds, told: Option<bool>) -> Verdict {
+        Verdict { thresholds, last: None, run: 0, told }
+    }
+
+    /// Whether no verdict was told yet.
+    pub fn is_open(&self) -> bool {
+        self.told.is_none()
     }
 
     /// Records an answer; tells a verdict when it changes.
@@ -55,7 +60,7 @@ mod tests {
 
     fn check(thresholds: (u32, u32), answers: &str, expected: &str) {
         let (success, failure) = thresholds;
-        let mut verdict = Verdict::new(Thresholds { success, failure });
+        let mut verdict = Verdict::new(Thresholds { success, failure }, None);
         let told: String = answers
             .chars()
             .map(|c| if c == '+' { Answer::Success } else { Answer::Failure })

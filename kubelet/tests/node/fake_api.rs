@@ -259,6 +259,7 @@ fn not_found(path: &str) -> Response<AnyBody> {
     answer(404, status)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "json! makes a value where it stands")]
 fn answer(code: u16, value: Value) -> Response<AnyBody> {
     let frame = Frame::data(Bytes::from(value.to_string()));
     respond(code, futures::stream::once(async { Ok(frame) }))

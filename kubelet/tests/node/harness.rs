@@ -8,7 +8,7 @@ use std::{
 
 use kontiki_base::{
     pki::{Authority, CertificateRequest, Usage},
-    tasks::Tasks,
+    tasks::{TaskKind, Tasks},
     tls::{self, Identity, Roots},
 };
 use kontiki_kubelet::{
@@ -93,9 +93,10 @@ impl TestNode {
         self.tasks = Tasks::new();
         let service = Service::new(self.options.clone(), self.api.client());
         let tasks = self.tasks.clone();
-        self.agent = Some(tokio::task::spawn(async move {
-            service.run(&tasks).await.unwrap();
-        }));
+        let runner = Tasks::new();
+        self.agent = Some(
+            runner.spawn(TaskKind::vital("kubelet"), async move { service.run(&tasks).await }),
+        );
         let name = self.options.node_name.clone();
         self.api
             .wait("the node to be ready", |api| {

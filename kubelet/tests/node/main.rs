@@ -9,7 +9,42 @@ mod harness;
 use std::time::Duration;
 
 use harness::{TestNode, phase, pod, pod_ip, ready, restarts};
-use serde_json::json;
+use serde_json::{Value, json};
+
+/// A pod that uses most of what a kubelet offers.
+fn everything() -> Value {
+    json!({
+        "terminationGracePeriodSeconds": 10,
+        "volumes": [
+            { "name": "texts", "configMap": { "name": "texts" } },
+            { "name": "scratch", "emptyDir": { "medium": "Memory" } },
+            { "name": "token", "projected": { "sources": [
+                { "serviceAccountToken": { "path": "token" } },
+                { "downwardAPI": { "items": [{ "path": "namespace", "fieldRef": { "fieldPath": "metadata.namespace" } }] } }] } },
+        ],
+        "initContainers": [{
+            "name": "init", "image": "kontiki.dev/demo-web:v1",
+            "command": ["/bin/demo-web", "touch", "/scratch/made"],
+            "volumeMounts": [{ "name": "scratch", "mountPath": "/scratch" }],
+        }],
+        "containers": [{
+            "name": "web", "image": "kontiki.dev/demo-web:v1",
+            "env": [
+                { "name": "POD_NAME", "valueFrom": { "fieldRef": { "fieldPath": "metadata.name" } } },
+                { "name": "SECRET_WORD", "valueFrom": { "secretKeyRef": { "name": "word", "key": "w" } } },
+                { "name": "DRAIN_SECONDS", "value": "0.5" },
+            ],
+            "resources": { "requests": { "cpu": "50m", "memory": "16Mi" }, "limits": { "memory": "64Mi" } },
+            "volumeMounts": [
+                { "name": "texts", "mountPath": "/etc/demo-web" },
+                { "name": "scratch", "mountPath": "/scratch" },
+                { "name": "token", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount", "readOnly": true },
+            ],
+            "readinessProbe": { "httpGet": { "path": "/readyz", "port": 8080 }, "periodSeconds": 1 },
+            "livenessProbe": { "exec": { "command": ["/bin/demo-web", "cat", "/scratch/made"] }, "periodSeconds": 1 },
+        }],
+    })
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pod_lives_and_dies() {
@@ -23,42 +58,7 @@ async fn a_pod_lives_and_dies() {
         "/api/v1/namespaces/shop/secrets",
         json!({ "metadata": { "name": "word" }, "data": { "w": "c2VzYW1l" } }),
     );
-    let path = pod(
-        &node,
-        "shop",
-        "web",
-        json!({
-            "terminationGracePeriodSeconds": 10,
-            "volumes": [
-                { "name": "texts", "configMap": { "name": "texts" } },
-                { "name": "scratch", "emptyDir": { "medium": "Memory" } },
-                { "name": "token", "projected": { "sources": [
-                    { "serviceAccountToken": { "path": "token" } },
-                    { "downwardAPI": { "items": [{ "path": "namespace", "fieldRef": { "fieldPath": "metadata.namespace" } }] } }] } },
-            ],
-            "initContainers": [{
-                "name": "init", "image": "kontiki.dev/demo-web:v1",
-                "command": ["/bin/demo-web", "touch", "/scratch/made"],
-                "volumeMounts": [{ "name": "scratch", "mountPath": "/scratch" }],
-            }],
-            "containers": [{
-                "name": "web", "image": "kontiki.dev/demo-web:v1",
-                "env": [
-                    { "name": "POD_NAME", "valueFrom": { "fieldRef": { "fieldPath": "metadata.name" } } },
-                    { "name": "SECRET_WORD", "valueFrom": { "secretKeyRef": { "name": "word", "key": "w" } } },
-                    { "name": "DRAIN_SECONDS", "value": "0.5" },
-                ],
-                "resources": { "requests": { "cpu": "50m", "memory": "16Mi" }, "limits": { "memory": "64Mi" } },
-                "volumeMounts": [
-                    { "name": "texts", "mountPath": "/etc/demo-web" },
-                    { "name": "scratch", "mountPath": "/scratch" },
-                    { "name": "token", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount", "readOnly": true },
-                ],
-                "readinessProbe": { "httpGet": { "path": "/readyz", "port": 8080 }, "periodSeconds": 1 },
-                "livenessProbe": { "exec": { "command": ["/bin/demo-web", "cat", "/scratch/made"] }, "periodSeconds": 1 },
-            }],
-        }),
-    );
+    let path = pod(&node, "shop", "web", everything());
     let running = api.wait("the pod to be ready", |api| ready(api, &path)).await;
     assert_eq!(phase(&running), "Running");
     assert_eq!(running["status"]["qosClass"], "Burstable");
@@ -108,7 +108,7 @@ async fn a_pod_lives_and_dies() {
 async fn what_cannot_run_says_why() {
     let Some(node) = TestNode::start("why").await else { return };
     let api = node.api.clone();
-    let container = |name: &str, image: &str, more: serde_json::Value| {
+    let container = |name: &str, image: &str, more: Value| {
         let mut container = json!({ "name": name, "image": image });
         for (key, value) in more.as_object().unwrap() {
             container[key] = value.clone();
@@ -174,7 +174,7 @@ async fn an_agent_restart_touches_no_container() {
     let goes = pod(&node, "default", "goes", spec.clone());
     let before = api.wait("a pod", |api| ready(api, &stays)).await;
     api.wait("a pod", |api| ready(api, &goes)).await;
-    let id = |pod: &serde_json::Value| pod["status"]["containerStatuses"][0]["containerID"].clone();
+    let id = |pod: &Value| pod["status"]["containerStatuses"][0]["containerID"].clone();
 
     node.stop_agent().await;
     api.remove(&goes);

@@ -62,7 +62,9 @@ async fn try_start(
 ) -> Result<(), Failure> {
     let Subject { context, pod, .. } = subject;
     let name = container.name.as_str();
+    subject.interruptible.set(true);
     let image = ensure_image(subject, container).await?;
+    subject.interruptible.set(false);
     let created = |error: Error| Failure {
         reason: "CreateContainerError",
         event: Some("Failed"),
