@@ -131,6 +131,10 @@ pub(crate) fn plan(world: &World, key: &Key, _context: Context<'_>) -> Plan {
         plan.then(existing.into_iter().map(|slice| Action::delete(Target::of(slice))));
         return plan;
     };
+    let namespace = world.namespaces.get(&Key::new("", key.namespace.as_str()));
+    if namespace.is_some_and(|namespace| namespace.is_deleting()) {
+        return Plan::nothing("its namespace is being deleted");
+    }
     let Some(pairs) = selector_of(service) else {
         return Plan::nothing("the Service has no selector");
     };

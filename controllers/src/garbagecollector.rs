@@ -6,6 +6,8 @@
 
 mod owners;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kontiki_client::Propagation;
 use serde_json::json;
 
 use self::owners::Owners;
@@ -14,7 +16,6 @@ use crate::{
     controller::{Controller, Keys},
     world::{Change, Entry, Key, World},
 };
-use kontiki_client::Propagation;
 
 pub(crate) const FOREGROUND: &str = "foregroundDeletion";
 pub(crate) const ORPHAN: &str = "orphan";
@@ -37,15 +38,11 @@ impl Controller for GarbageCollector {
 
     fn wake(&self, world: &World, change: &Change<'_>, keys: &mut Keys) {
         let delta = change.metadata();
-        let uid = |side: Option<&k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta>| {
-            side.and_then(|metadata| metadata.uid.clone())
-        };
+        let uid = |side: Option<&ObjectMeta>| side.and_then(|metadata| metadata.uid.clone());
         let (old, new) = (uid(delta.old), uid(delta.new));
-        if let Some(new) = &new
-            && delta.new.is_some_and(|metadata| {
-                metadata.owner_references.as_ref().is_some_and(|owners| !owners.is_empty())
-                    || metadata.deletion_timestamp.is_some()
-            })
+        if let (Some(new), Some(metadata)) = (&new, delta.new)
+            && concerns(metadata)
+            && delta.old.is_none_or(|former| differs(former, metadata))
         {
             keys.insert(key_of(new));
         }
@@ -71,6 +68,20 @@ impl Controller for GarbageCollector {
     fn plan(&self, world: &World, key: &Key, _context: Context<'_>) -> Plan {
         plan(world, &key.name)
     }
+}
+
+/// Whether there can be anything to do for an object.
+fn concerns(metadata: &ObjectMeta) -> bool {
+    metadata.owner_references.as_ref().is_some_and(|owners| !owners.is_empty())
+        || metadata.deletion_timestamp.is_some()
+}
+
+/// Whether what the collector looks at changed.
+fn differs(old: &ObjectMeta, new: &ObjectMeta) -> bool {
+    old.uid != new.uid
+        || old.owner_references != new.owner_references
+        || old.deletion_timestamp != new.deletion_timestamp
+        || old.finalizers != new.finalizers
 }
 
 fn key_of(uid: &str) -> Key {

@@ -1,7 +1,7 @@
 //! Workers: take a key, observe, plan, execute, and wait until the caches have seen the result.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     panic::AssertUnwindSafe,
     sync::Arc,
     time::Duration,
@@ -36,17 +36,20 @@ pub(crate) struct Loop {
     pub(crate) controller: Box<dyn Controller>,
     pub(crate) queue: Queue,
     failures: Mutex<HashMap<Key, Failure>>,
+    /// Keys of which it is not known whether the caches show all they wrote.
+    unsettled: Mutex<HashSet<Key>>,
 }
 
 impl Loop {
     pub(crate) fn new(controller: Box<dyn Controller>) -> Loop {
         let queue = Queue::new(controller.queue_name());
-        Loop { controller, queue, failures: Mutex::default() }
+        Loop { controller, queue, failures: Mutex::default(), unsettled: Mutex::default() }
     }
 
     /// Forgets everything and starts with all keys.
     pub(crate) fn restart(&self, world: &World) {
         self.failures.lock().clear();
+        self.unsettled.lock().clear();
         self.queue.open();
         let mut keys = crate::controller::Keys::new();
         self.controller.all(world, &mut keys);
@@ -94,6 +97,16 @@ async fn attempt(
     recorder: &EventRecorder,
     key: &Key,
 ) -> Done {
+    if of.unsettled.lock().contains(key) {
+        match client.read_index().await {
+            Ok(revision) => shared.all_passed(revision).await,
+            Err(error) => {
+                tracing::debug!(controller = of.controller.name(), %key, "no read index: {error}");
+                return Done::Retry;
+            }
+        }
+        of.unsettled.lock().remove(key);
+    }
     let surveyed = match observe(of, shared, client, key).await {
         Ok(surveyed) => surveyed,
         Err(error) => {
@@ -107,8 +120,12 @@ async fn attempt(
         tracing::trace!(controller = of.controller.name(), %key, "waits: {reasons}");
     }
     let (recheck, awaits) = (plan.recheck_after, plan.awaits.clone());
+    if !plan.is_idle() {
+        // Until proven otherwise: a panic, a time-out or an unknown outcome leave it so.
+        of.unsettled.lock().insert(key.clone());
+    }
     let outcome = execute(client, recorder, plan).await;
-    settle(of, shared, client, key, outcome, recheck, awaits).await
+    settle(of, shared, key, outcome, recheck, awaits).await
 }
 
 async fn observe(
@@ -130,11 +147,11 @@ fn decide(of: &Loop, shared: &Shared, key: &Key, content: Option<&Content>) -> P
     of.controller.plan(&shared.world.read(), key, context)
 }
 
-/// Waits until the caches have seen what was written, and says when to look again.
+/// Waits until the caches have seen what was written, and says when to look again. After trouble
+/// that is told only by a read index taken later: the next attempt begins with one.
 async fn settle(
     of: &Loop,
     shared: &Shared,
-    client: &Client,
     key: &Key,
     outcome: Outcome,
     recheck: Option<Duration>,
@@ -146,6 +163,7 @@ async fn settle(
     let controller = of.controller.name();
     let Some(trouble) = outcome.trouble else {
         of.failures.lock().remove(key);
+        of.unsettled.lock().remove(key);
         if awaits.is_empty() {
             return Done::Settled(recheck);
         }
@@ -161,10 +179,6 @@ async fn settle(
         }
         Trouble::Stale => tracing::debug!(controller, %key, "the picture was stale"),
         Trouble::Unknown(error) => tracing::debug!(controller, %key, "unknown outcome: {error}"),
-    }
-    match client.read_index().await {
-        Ok(revision) => shared.all_passed(revision).await,
-        Err(error) => tracing::debug!(controller, %key, "no read index: {error}"),
     }
     Done::Retry
 }
