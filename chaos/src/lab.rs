@@ -34,6 +34,7 @@ pub use self::{
     daemon::{Daemon, Signal, send},
     host::Host,
     namespaces::Network,
+    registry::left_behind,
     wire::Cut,
 };
 

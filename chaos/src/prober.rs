@@ -183,6 +183,21 @@ fn run(
     })
 }
 
+/// One request from inside `network`, for what is asked only once; gives the body.
+pub fn get(
+    network: &Network,
+    target: SocketAddr,
+    path: &str,
+    time_max: Duration,
+) -> anyhow::Result<String> {
+    let answer = network.run(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async { timeout(time_max, ask(target, path)).await? })
+    });
+    let answer = answer.with_context(|| format!("ask {target} for {path}"))?;
+    body(&answer).map_err(|problem| anyhow::anyhow!("{target}{path}: {problem}"))
+}
+
 async fn probe(target: SocketAddr, options: &Options) -> Record {
     let start = Instant::now();
     let outcome = match timeout(options.timeout, ask(target, &options.path)).await {

@@ -110,6 +110,29 @@ fn sweep() {
     }
 }
 
+/// What a lab that has ended left on the machine; empty if it ended well.
+pub fn left_behind(lab: &str) -> Vec<String> {
+    let mut left = Vec::new();
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    left.extend(mounts.lines().filter(|line| line.contains(lab)).map(|l| format!("mount {l}")));
+    for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let line = fs::read(process.path().join("cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line).replace('\0', " ");
+        let is_self = process.file_name().to_string_lossy() == std::process::id().to_string();
+        if line.contains(lab) && !is_self {
+            left.push(format!("process {line}"));
+        }
+    }
+    let root = Path::new("/sys/fs/cgroup");
+    let hierarchies = folders(root).unwrap_or_default().into_iter().chain([root.to_owned()]);
+    for group in hierarchies.flat_map(|parent| folders(&parent).unwrap_or_default()) {
+        if group.file_name().is_some_and(|name| name.to_string_lossy().starts_with(lab)) {
+            left.push(format!("cgroup {}", group.display()));
+        }
+    }
+    left
+}
+
 fn entries() -> Vec<(String, Entry)> {
     let files = fs::read_dir(REGISTRY).into_iter().flatten().flatten();
     let read = |file: fs::DirEntry| {
