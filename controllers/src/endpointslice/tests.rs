@@ -1,7 +1,8 @@
 //! What endpoints Services get, as text.
 
 use expect_test::{Expect, expect};
-use serde_json::Value;
+use rand::{Rng, SeedableRng, rngs::StdRng};
+use serde_json::{Value, json};
 
 use super::{ENDPOINTS_MAX, EndpointSliceController, plan};
 use crate::{
@@ -224,4 +225,71 @@ fn many_endpoints_fill_slices_and_stay_where_they_are() {
     assert_eq!(endpoints, 60);
     assert!(slices <= 3);
     assert_eq!(step(&mut fake).0, 0);
+}
+
+/// Whatever pods do, one plan makes the slices say so: every pod with an address is in exactly
+/// one place, and on the way no pod that stays ready is missing.
+#[test]
+fn slices_follow_any_churn_of_pods() {
+    let mut random = StdRng::seed_from_u64(7);
+    let mut fake = Fake::new(
+        "
+        node n1 ready zone=east
+        service web selector=app:web ports=http:80:8080
+        ",
+    );
+    for _ in 0..15 {
+        let before = listed(&fake);
+        for _ in 0..random.random_range(1..60) {
+            churn(&mut fake, random.random_range(0..300), random.random_range(0..4));
+        }
+        let wanted: Vec<String> = fake
+            .list(Kind::Pod)
+            .iter()
+            .map(|pod| pod["metadata"]["name"].as_str().unwrap().to_owned())
+            .collect();
+        let stay: Vec<String> =
+            before.into_iter().filter(|name| wanted.binary_search(name).is_ok()).collect();
+        let plan = plan(&fake.world, &key("web"), context());
+        fake.apply(plan, |fake| {
+            let now = listed(fake);
+            assert!(stay.iter().all(|name| now.contains(name)), "nobody who stays is missing");
+        });
+        let mut now = listed(&fake);
+        now.sort();
+        let mut wanted = wanted;
+        wanted.sort();
+        assert_eq!(now, wanted);
+    }
+}
+
+/// Names of the pods in all slices.
+fn listed(fake: &Fake) -> Vec<String> {
+    fake.list(Kind::EndpointSlice)
+        .iter()
+        .flat_map(|slice| slice["endpoints"].as_array().cloned().unwrap_or_default())
+        .map(|endpoint| endpoint["targetRef"]["name"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+fn churn(fake: &mut Fake, number: usize, what: u8) {
+    let key = key(&format!("web-{number:03}"));
+    match (fake.get(Kind::Pod, &key).cloned(), what) {
+        (None, _) => {
+            let mut pod = Fake::new("pod web node=n1 ready").list(Kind::Pod).remove(0);
+            pod["metadata"]["name"] = json!(key.name);
+            pod["metadata"]["uid"] = json!(key.name);
+            pod["status"]["podIP"] = json!(format!("10.42.{}.{}", number / 250, number % 250));
+            fake.put(Kind::Pod, pod);
+        }
+        (Some(_), 0) => fake.remove(Kind::Pod, &key),
+        (Some(mut pod), 1) => {
+            pod["metadata"]["deletionTimestamp"] = testing::age(0);
+            fake.put(Kind::Pod, pod);
+        }
+        (Some(mut pod), _) => {
+            pod["status"]["conditions"][0]["status"] = "False".into();
+            fake.put(Kind::Pod, pod);
+        }
+    }
 }

@@ -1,10 +1,14 @@
 //! What becomes of silent nodes, as text.
 
+use std::time::Duration;
+
 use expect_test::{Expect, expect};
+use rand::{Rng, SeedableRng, rngs::StdRng};
 
 use super::{TaintEvictionController, conditions, eviction, plan};
 use crate::{
     Options,
+    action::Context,
     controller::Controller,
     testing::{self, Fake, context, key},
     world::{Key, Kind},
@@ -279,4 +283,67 @@ fn a_lost_node_converges_and_recovers() {
     let node = fake.world.nodes.get(&Key::new("", "n1")).unwrap();
     assert_eq!(conditions::readiness(node), Some("True"));
     assert_eq!(node.spec.as_ref().unwrap().taints, None);
+}
+
+/// Nodes fall silent and speak again at random. No plan ever taints running pods away from the
+/// last nodes there are; and once all speak, every taint of ours goes.
+#[test]
+fn any_pattern_of_silence_heals() {
+    for seed in 0..10 {
+        let mut random = StdRng::seed_from_u64(seed);
+        let count = random.random_range(1..6);
+        let mut text = String::new();
+        for number in 0..count {
+            text.push_str(&format!("node n{number} ready\nlease n{number} renewed=0\n"));
+            text.push_str(&format!("pod web-{number} node=n{number} ready\n"));
+        }
+        let mut fake = Fake::new(&text);
+        for step in 0..60 {
+            fake.now += Duration::from_secs(5);
+            let healing = step >= 40;
+            for number in 0..count {
+                if healing || random.random_bool(0.15) {
+                    speak(&mut fake, number);
+                }
+            }
+            for _ in 0..3 {
+                settle(&mut fake, count);
+            }
+        }
+        for node in fake.list(Kind::Node) {
+            assert!(node["spec"]["taints"].is_null(), "seed {seed}: {node}");
+            assert_eq!(node["status"]["conditions"][0]["status"], "True", "seed {seed}");
+        }
+    }
+}
+
+fn speak(fake: &mut Fake, number: usize) {
+    let name = format!("n{number}");
+    let mut lease =
+        fake.get(Kind::Lease, &Key::new("kube-node-lease", name.as_str())).unwrap().clone();
+    lease["spec"]["renewTime"] = fake.now.to_string().replace('Z', ".000000Z").into();
+    fake.put(Kind::Lease, lease);
+    let mut node = fake.get(Kind::Node, &Key::new("", name.as_str())).unwrap().clone();
+    let conditions = node["status"]["conditions"].as_array_mut().unwrap();
+    for condition in conditions {
+        let ready = condition["type"] == "Ready";
+        condition["status"] = if ready { "True" } else { "False" }.into();
+        condition["lastHeartbeatTime"] = fake.now.to_string().into();
+    }
+    fake.put(Kind::Node, node);
+}
+
+fn settle(fake: &mut Fake, count: usize) {
+    for number in 0..count {
+        let now = Context { now: fake.now, ..context() };
+        let plan = plan(&Options::default(), &fake.world, &Key::new("", format!("n{number}")), now);
+        fake.apply(plan, |fake| {
+            let nodes = fake.list(Kind::Node);
+            let evicting = nodes.iter().filter(|node| {
+                let taints = node["spec"]["taints"].as_array();
+                taints.into_iter().flatten().any(|taint| taint["effect"] == "NoExecute")
+            });
+            assert!(evicting.count() < count, "somewhere to go to is left");
+        });
+    }
 }

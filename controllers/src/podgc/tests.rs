@@ -5,6 +5,7 @@ use expect_test::{Expect, expect};
 use super::{plan, trim_ended};
 use crate::{
     Options,
+    action::Context,
     testing::{self, Fake, context, key},
     world::{Key, Kind},
 };
@@ -98,4 +99,33 @@ fn the_oldest_ended_pods_go_beyond_the_threshold() {
         delete Pod b grace=0
         delete Pod c grace=0"#]],
     );
+}
+
+/// Whatever was left behind goes once its time has come, and nothing else does.
+#[test]
+fn abandoned_pods_go_and_others_stay() {
+    let mut fake = Fake::new(
+        "
+        node n1 ready
+        node n2 ready
+        pod kept node=n1 ready
+        pod new phase=Pending
+        pod lost-1 node=n2 ready
+        pod lost-2 node=n2 ready deleting
+        pod undone phase=Pending deleting
+        ",
+    );
+    fake.remove(Kind::Node, &Key::new("", "n2"));
+    for seconds in [0, 39, 41] {
+        let now = testing::now() + std::time::Duration::from_secs(seconds);
+        let context = Context { now, ..context() };
+        let keys: Vec<Key> = fake.world.pods.keys().cloned().collect();
+        for key in keys {
+            let plan = plan(&Options::default(), &fake.world, &key, context);
+            fake.apply(plan, |_| {});
+        }
+        let left: Vec<String> = fake.world.pods.keys().map(|key| key.name.clone()).collect();
+        let expected = if seconds < 40 { "kept lost-1 lost-2 new" } else { "kept new" };
+        assert_eq!(left.join(" "), expected);
+    }
 }

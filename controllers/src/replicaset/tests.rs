@@ -1,11 +1,15 @@
 //! What ReplicaSets do, as text.
 
 use expect_test::{Expect, expect};
+use k8s_openapi::api::core::v1::Pod;
+use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 
 use super::plan;
 use crate::{
     action::{Context, Failure},
-    testing::{self, context, key},
+    pods,
+    testing::{self, Fake, context, key},
+    world::Kind,
 };
 
 fn check(world: &str, expected: &Expect) {
@@ -90,14 +94,14 @@ fn among_equals_cost_then_age_then_restarts_decide() {
 
 #[test]
 fn matching_orphans_are_adopted_and_strays_released() {
-    let mut fake = testing::Fake::new(
+    let mut fake = Fake::new(
         "
         replicaset web-a replicas=1 pods=1 ready=1
         pod web-a-1 owner=web-a ready node=n1
         pod stray ready node=n1
         ",
     );
-    let kind = crate::world::Kind::Pod;
+    let kind = Kind::Pod;
     let mut pod = fake.get(kind, &key("web-a-1")).unwrap().clone();
     pod["metadata"]["labels"]["app"] = "other".into();
     fake.put(kind, pod);
@@ -156,4 +160,49 @@ fn nothing_is_created_where_all_is_going() {
         ",
         &expect!["because it is being deleted"],
     );
+}
+
+/// From any mixture of pods, whatever happens to them meanwhile, the number is reached; and no
+/// step goes past it.
+#[test]
+fn any_mixture_of_pods_converges_to_the_number_asked_for() {
+    for seed in 0..30 {
+        let mut random = StdRng::seed_from_u64(seed);
+        let wanted: usize = random.random_range(0..9);
+        let mut text = format!("replicaset web-a replicas={wanted} pods=0\n");
+        for number in 0..random.random_range(0..12) {
+            let owner = ["owner=web-a", "owner=web-a", "owner=other-b"].choose(&mut random);
+            let state = ["ready node=n1", "node=n2", "phase=Pending", "phase=Failed node=n1"];
+            let (owner, state) = (owner.unwrap(), state.choose(&mut random).unwrap());
+            text.push_str(&format!("pod p{number} {owner} {state}\n"));
+        }
+        let mut fake = Fake::new(&text);
+        for round in 0..30 {
+            let plan = plan(&fake.world, &key("web-a"), context());
+            if plan.is_idle() {
+                assert!(round > 0 || active(&fake) == wanted);
+                break;
+            }
+            let before = active(&fake);
+            fake.apply(plan, |fake| {
+                let now = active(fake);
+                assert!((before.min(wanted)..=before.max(wanted)).contains(&now), "seed {seed}");
+            });
+            if round < 5 && random.random_bool(0.3) {
+                let pods = fake.list(Kind::Pod);
+                if let Some(pod) = pods.choose(&mut random) {
+                    let name = pod["metadata"]["name"].as_str().unwrap();
+                    fake.remove(Kind::Pod, &key(name));
+                }
+            }
+        }
+        assert_eq!(active(&fake), wanted, "seed {seed}");
+        let status = &fake.get(Kind::ReplicaSet, &key("web-a")).unwrap()["status"];
+        assert_eq!(status["replicas"], wanted, "seed {seed}");
+    }
+}
+
+fn active(fake: &Fake) -> usize {
+    let ours = fake.world.owned::<Pod>("ReplicaSet/web-a");
+    ours.filter(|pod| pods::is_active(pod)).count()
 }

@@ -56,3 +56,15 @@ fn nothing_is_put_into_a_namespace_that_goes() {
         because the namespace is going or gone"#]],
     );
 }
+
+#[test]
+fn one_plan_each_is_enough() {
+    let mut fake = testing::Fake::new("namespace default");
+    let namespace = Key::new("", "default");
+    let account = plan_account(&fake.world, &namespace);
+    fake.apply(account, |_| {});
+    let root_ca = plan_root_ca("PEM", &fake.world, &namespace);
+    fake.apply(root_ca, |_| {});
+    assert!(plan_account(&fake.world, &namespace).is_idle());
+    assert!(plan_root_ca("PEM", &fake.world, &namespace).is_idle());
+}

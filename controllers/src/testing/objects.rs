@@ -110,6 +110,9 @@ impl Objects {
             let generation = object["metadata"]["generation"].as_i64().unwrap_or(0);
             object["metadata"]["generation"] = json!(generation + 1);
         }
+        if patch["metadata"].get("finalizers").is_none() {
+            return Ok(self.put(kind, object));
+        }
         Ok(self.put_or_finish(kind, object))
     }
 
