@@ -22,7 +22,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let port: u16 = args.next().ok_or("usage: dev_server FOLDER PORT")?.parse()?;
     std::fs::create_dir_all(&folder)?;
     tls::install_provider();
-    tracing_subscriber::fmt().with_env_filter("warn,kontiki_apiserver=debug,dev_server=info").init();
+    tracing_subscriber::fmt()
+        .with_env_filter("warn,kontiki_apiserver=debug,dev_server=info")
+        .init();
     let tasks = Tasks::new();
     let store = open_store(&folder, port, &tasks).await?;
     let cluster = Authority::generate("kontiki-cluster")?;

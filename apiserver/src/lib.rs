@@ -28,6 +28,7 @@ pub mod openapi;
 pub mod options;
 pub mod pipeline;
 pub mod printers;
+pub mod protobuf;
 pub mod query;
 pub mod registry;
 pub mod request_info;

@@ -8,11 +8,12 @@ use serde_json::Value;
 use crate::{
     cache::Resource,
     exchange::Exchange,
+    protobuf,
     schema::{self, Expected, FieldValidation},
 };
 
 /// Media types of objects that can be read.
-const ACCEPTED: [&str; 2] = ["application/json", "application/yaml"];
+const ACCEPTED: [&str; 3] = ["application/json", "application/yaml", protobuf::MEDIA_TYPE];
 
 /// The media type of the body, without parameters; JSON if none is named.
 pub fn media_type(exchange: &Exchange) -> &str {
@@ -25,13 +26,19 @@ pub fn media_type(exchange: &Exchange) -> &str {
 
 /// Reads the body as JSON text, whichever of the accepted types it has.
 pub async fn read_json(exchange: &mut Exchange) -> Result<Bytes, Status> {
-    let yaml = match media_type(exchange) {
-        "application/json" => false,
-        "application/yaml" => true,
+    let convert: fn(&[u8]) -> Result<Bytes, Status> = match media_type(exchange) {
+        "application/json" => return exchange.read_body().await,
+        "application/yaml" => yaml_to_json,
+        protobuf::MEDIA_TYPE => protobuf_to_json,
         _ => return Err(Status::unsupported_media_type(&ACCEPTED)),
     };
     let body = exchange.read_body().await?;
-    if yaml { yaml_to_json(&body) } else { Ok(body) }
+    if body.is_empty() { Ok(body) } else { convert(&body) }
+}
+
+fn protobuf_to_json(body: &[u8]) -> Result<Bytes, Status> {
+    let value = protobuf::to_json(body).map_err(|error| Status::bad_request(error.to_string()))?;
+    Ok(value.to_string().into())
 }
 
 /// Rewrites YAML as JSON.
