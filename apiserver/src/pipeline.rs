@@ -7,6 +7,7 @@
 
 mod authenticate;
 mod authorize;
+mod impersonate;
 mod limits;
 mod observe;
 mod request_info;
@@ -61,7 +62,7 @@ pub static STAGES: &[Stage] = &[
     stage("size and in-flight limits", limits::run),
     stage("authentication", authenticate::run),
     reserved("audit (received)"),
-    reserved("impersonation"),
+    stage("impersonation", impersonate::run),
     reserved("priority and fairness"),
     stage("authorisation", authorize::run),
     stage("route", route::run),
