@@ -51,7 +51,7 @@ const KEY_PURGED: &str = "purged";
 
 /// Memory before RocksDB writes entries to a table file; with the tail in memory it costs nothing
 /// to flush early.
-const WRITE_BUFFER_BYTES: usize = 16 << 20;
+const WRITE_BUFFER_BYTES: usize = 8 << 20;
 /// Entries and their bytes that are sent to a follower as one message.
 const MESSAGE_ENTRIES_MAX: u64 = 1_024;
 const MESSAGE_BYTES_MAX: usize = 2 << 20;
@@ -269,6 +269,11 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             batch.delete_range_cf(&column, from.to_be_bytes(), first_kept.to_be_bytes());
         }
         self.shared.db.write(batch).map_err(other)?;
+        // Tables that hold nothing else go at once, without being compacted away.
+        self.shared
+            .db
+            .delete_file_in_range_cf(&column, from.to_be_bytes(), first_kept.to_be_bytes())
+            .map_err(other)?;
         self.shared.tail.lock().purge(first_kept);
         self.shared.durable.raise(last.index);
         Ok(())
@@ -293,6 +298,7 @@ fn options() -> Options {
     // better no member than one that has forgotten.
     options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
     options.set_write_buffer_size(WRITE_BUFFER_BYTES);
+    options.set_arena_block_size(WRITE_BUFFER_BYTES / 32);
     options.set_max_total_wal_size(WAL_BYTES_MAX);
     options.set_max_background_jobs(2);
     options.set_keep_log_file_num(2);

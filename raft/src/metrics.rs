@@ -3,8 +3,8 @@
 use std::sync::OnceLock;
 
 use prometheus::{
-    Histogram, HistogramOpts, IntCounter, IntGauge, exponential_buckets, register_histogram,
-    register_int_counter, register_int_gauge,
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntGauge, exponential_buckets,
+    register_histogram, register_histogram_vec, register_int_counter, register_int_gauge,
 };
 
 /// The store's metrics; members in one process share them.
@@ -22,6 +22,8 @@ pub(crate) struct StoreMetrics {
     pub(crate) watchers: IntGauge,
     pub(crate) current_revision: IntGauge,
     pub(crate) compact_revision: IntGauge,
+    pub(crate) database_bytes: IntGauge,
+    pub(crate) peer_round_trip_seconds: HistogramVec,
 }
 
 /// The process's store metrics.
@@ -86,6 +88,18 @@ impl StoreMetrics {
             current_revision: register_int_gauge!(
                 "etcd_debugging_mvcc_current_revision",
                 "The current revision of store."
+            )?,
+            database_bytes: register_int_gauge!(
+                "etcd_mvcc_db_total_size_in_bytes",
+                "Total size of the underlying database physically allocated in bytes."
+            )?,
+            peer_round_trip_seconds: register_histogram_vec!(
+                HistogramOpts::new(
+                    "etcd_network_peer_round_trip_time_seconds",
+                    "Round-Trip-Time histogram between peers."
+                )
+                .buckets(exponential_buckets(0.0001, 2.0, 16)?),
+                &["To"]
             )?,
             compact_revision: register_int_gauge!(
                 "etcd_debugging_mvcc_compact_revision",

@@ -79,6 +79,8 @@ pub struct Watch {
 }
 
 struct Live {
+    /// The first revision that the feed has; what lies before it is on disk.
+    from: Revision,
     feed: mpsc::Receiver<Feed>,
     published: watch::Receiver<Revision>,
     subscription: Subscription,
@@ -125,11 +127,16 @@ impl Watch {
                 self.next = Revision(batch.revision.0 + 1);
                 return Ok(batch);
             }
-            if self.live.is_none() {
-                self.replay().await?;
-                continue;
-            }
-            if let Some(batch) = self.live().await? {
+            let live_from = match &self.live {
+                Some(live) => live.from,
+                // Nothing left to replay: the feed goes on. A start in the future waits there,
+                // too, and drops what comes before it.
+                None if self.next > self.shared.applied().revision => self.join(),
+                None => Revision(u64::MAX),
+            };
+            if self.next < live_from {
+                self.replay(live_from).await?;
+            } else if let Some(batch) = self.live().await? {
                 return Ok(batch);
             }
         }
@@ -140,26 +147,13 @@ impl Watch {
         let (subscription, feed, published) =
             self.shared.hub().subscribe(self.request.range.clone());
         let from = Revision(published.borrow().0 + 1);
-        self.live = Some(Live { feed, published, subscription });
+        self.live = Some(Live { from, feed, published, subscription });
         from
     }
 
-    async fn replay(&mut self) -> Result<(), WatchError> {
-        let revision = self.shared.applied().revision;
-        if self.next > revision {
-            // Nothing left to replay. A start in the future waits in the feed: what comes before
-            // it is dropped there.
-            let joined = self.join();
-            let past = joined.0.saturating_sub(self.next.0);
-            if past > 0 {
-                self.read_past(past).await?;
-            }
-            return Ok(());
-        }
-        self.read_past(REPLAY_REVISIONS).await
-    }
-
-    async fn read_past(&mut self, revisions: u64) -> Result<(), WatchError> {
+    /// Reads a piece of the past, up to `end` at most.
+    async fn replay(&mut self, end: Revision) -> Result<(), WatchError> {
+        let revisions = REPLAY_REVISIONS.min(end.0 - self.next.0);
         let (shared, range, from) = (self.shared.clone(), self.request.range.clone(), self.next);
         let read = move || mvcc::replay::replay(&shared.db().read(), &range, from, revisions - 1);
         let replay = tokio::task::spawn_blocking(read).await.map_err(|_| WatchError::Closed)??;

@@ -144,7 +144,7 @@ impl World {
         let envelope = Envelope { identity, command };
         let outcome = self.machine.apply(&mut overlay, position, &envelope).unwrap();
         let writes = overlay.into_writes();
-        self.state.commit(writes);
+        self.state.commit(writes.into_records());
         // What is mirrored in memory is what a restart would load.
         let reloaded = Machine::load(&self.state).unwrap();
         assert_eq!(reloaded.header, self.machine.header);
@@ -194,7 +194,7 @@ impl World {
             // The smallest steps show that a step can end anywhere.
             let step = compact::plan(&self.state, &from, 1).unwrap();
             removed += step.remove.len();
-            self.state.commit(step.remove.into_iter().map(|key| (key, None)).collect());
+            self.state.commit(step.remove.into_iter().map(|key| (key, None)));
             resume = step.resume;
         }
         assert_eq!(hash::hash(&self.state, None).unwrap(), before, "the content is the same");

@@ -46,7 +46,19 @@ pub(crate) trait View {
     ) -> io::Result<()>;
 }
 
-type Writes = BTreeMap<(Space, Vec<u8>), Option<Bytes>>;
+/// Staged writes, by space: a value, or nothing for a removal.
+#[derive(Default)]
+pub(crate) struct Writes([BTreeMap<Vec<u8>, Option<Bytes>>; Space::ALL.len()]);
+
+impl Writes {
+    /// All of them, in order.
+    pub(crate) fn into_records(self) -> impl Iterator<Item = ((Space, Vec<u8>), Option<Bytes>)> {
+        let spaces = Space::ALL.into_iter().zip(self.0);
+        spaces.flat_map(|(space, writes)| {
+            writes.into_iter().map(move |(key, value)| ((space, key), value))
+        })
+    }
+}
 
 /// Writes staged on top of a view; reads see them.
 pub(crate) struct Overlay<'v, V: View> {
@@ -57,33 +69,35 @@ pub(crate) struct Overlay<'v, V: View> {
 impl<'v, V: View> Overlay<'v, V> {
     /// Nothing staged yet.
     pub(crate) fn new(below: &'v V) -> Overlay<'v, V> {
-        Overlay { below, writes: BTreeMap::new() }
+        Overlay { below, writes: Writes::default() }
     }
 
     /// Stages a value.
     pub(crate) fn put(&mut self, space: Space, key: Vec<u8>, value: impl Into<Bytes>) {
-        self.writes.insert((space, key), Some(value.into()));
+        self.writes.0[space as usize].insert(key, Some(value.into()));
     }
 
     /// Stages a removal.
     pub(crate) fn remove(&mut self, space: Space, key: Vec<u8>) {
-        self.writes.insert((space, key), None);
+        self.writes.0[space as usize].insert(key, None);
     }
 
-    /// What was staged, in order.
+    /// What was staged.
     pub(crate) fn into_writes(self) -> Writes {
         self.writes
     }
 
     /// Takes over what an overlay on top of this one staged.
     pub(crate) fn absorb(&mut self, writes: Writes) {
-        self.writes.extend(writes);
+        for (mine, staged) in self.writes.0.iter_mut().zip(writes.0) {
+            mine.extend(staged);
+        }
     }
 }
 
 impl<V: View> View for Overlay<'_, V> {
     fn get(&self, space: Space, key: &[u8]) -> io::Result<Option<Bytes>> {
-        match self.writes.get(&(space, key.to_vec())) {
+        match self.writes.0[space as usize].get(key) {
             Some(staged) => Ok(staged.clone()),
             None => self.below.get(space, key),
         }
@@ -96,19 +110,17 @@ impl<V: View> View for Overlay<'_, V> {
         end: Option<&[u8]>,
         visit: &mut Visit<'_>,
     ) -> io::Result<()> {
-        let from = Bound::Included((space, start.to_vec()));
-        let mut staged = self
-            .writes
-            .range((from, Bound::Unbounded))
-            .take_while(|((s, key), _)| *s == space && end.is_none_or(|end| key.as_slice() < end))
+        let mut staged = self.writes.0[space as usize]
+            .range::<[u8], _>((Bound::Included(start), Bound::Unbounded))
+            .take_while(|(key, _)| end.is_none_or(|end| key.as_slice() < end))
             .peekable();
         let mut stopped = false;
         self.below.walk(space, start, end, &mut |key, value| {
-            while let Some(((_, ahead), _)) = staged.peek()
+            while let Some((ahead, _)) = staged.peek()
                 && ahead.as_slice() <= key
             {
                 let replaces = ahead.as_slice() == key;
-                if let Some(((_, at), Some(new))) = staged.next()
+                if let Some((at, Some(new))) = staged.next()
                     && visit(at, new).is_break()
                 {
                     stopped = true;
@@ -125,7 +137,7 @@ impl<V: View> View for Overlay<'_, V> {
         if stopped {
             return Ok(());
         }
-        for ((_, key), value) in staged {
+        for (key, value) in staged {
             if let Some(value) = value
                 && visit(key, value).is_break()
             {
@@ -144,7 +156,10 @@ pub(crate) struct Memory(BTreeMap<(Space, Vec<u8>), Bytes>);
 #[cfg(test)]
 impl Memory {
     /// Takes over staged writes.
-    pub(crate) fn commit(&mut self, writes: Writes) {
+    pub(crate) fn commit(
+        &mut self,
+        writes: impl IntoIterator<Item = ((Space, Vec<u8>), Option<Bytes>)>,
+    ) {
         for (key, value) in writes {
             match value {
                 Some(value) => self.0.insert(key, value),

@@ -14,7 +14,7 @@ use openraft::{
     },
 };
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tonic::{Code, Status, transport::Channel};
 
 use super::{
@@ -25,6 +25,7 @@ use super::{
     snapshot,
 };
 use crate::{
+    metrics,
     raft_types::{MemberNode, Snapshot, TypeConfig, Vote},
     state::snapshot::SnapshotFiles,
     types::MemberId,
@@ -40,6 +41,7 @@ pub(crate) struct Connection {
     peers: Peers,
     to: MemberId,
     lane: Lane,
+    round_trip: prometheus::Histogram,
 }
 
 impl RaftNetworkFactory<C> for Peers {
@@ -62,7 +64,9 @@ impl Peers {
     fn connection(&self, target: u64, node: &MemberNode, lane: Lane) -> Connection {
         let to = MemberId(target);
         self.learn(to, &node.peer_address);
-        Connection { peers: self.clone(), to, lane }
+        let round_trip = &metrics::store().peer_round_trip_seconds;
+        let round_trip = round_trip.with_label_values(&[&to.to_string()]);
+        Connection { peers: self.clone(), to, lane, round_trip }
     }
 }
 
@@ -105,8 +109,12 @@ impl Connection {
             let response = call(self.client()?, request).await?;
             open(response.get_ref())
         };
+        let start = Instant::now();
         let answer = timeout(option.hard_ttl(), asked).await.unwrap_or_else(|_| Err(late()));
         if self.lane == Lane::Heartbeat {
+            if answer.is_ok() {
+                self.round_trip.observe(start.elapsed().as_secs_f64());
+            }
             self.peers.heard(self.to, answer.as_ref().err());
         }
         answer.map_err(|status| rpc_error(&status))

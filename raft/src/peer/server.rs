@@ -1,6 +1,7 @@
 //! Serving peers: the accept loop and what each call does.
 
 use std::{
+    collections::HashMap,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -16,7 +17,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
     sync::{Semaphore, mpsc},
-    time::{Duration, timeout},
+    time::{Duration, Instant, timeout},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_stream::wrappers::ReceiverStream;
@@ -46,10 +47,16 @@ use crate::{
 
 /// TLS handshakes under way at once.
 const HANDSHAKES_MAX: usize = 64;
+/// How often a refused peer is mentioned.
+const COMPLAINT_EVERY: Duration = Duration::from_secs(60);
 /// A peer that takes longer is not one.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 /// Window of a stream: a batch of entries in flight.
 const WINDOW_BYTES: u32 = 4 << 20;
+/// Calls of one peer under way: as many as it may forward, and Raft's own.
+const STREAMS_MAX: u32 = 8_192;
+/// A peer that gives no sign of life is let go.
+const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(5);
 /// How long calls may finish when the member stops.
 const DRAIN_MAX: Duration = Duration::from_millis(500);
 
@@ -66,20 +73,26 @@ pub(crate) async fn serve(
     let (lost, campaigns) = campaign::channel();
     let (accepted, connections) = mpsc::channel(HANDSHAKES_MAX);
     let shutdown = tasks.shutdown();
+    let complaints = Complaints::default();
     let accepting = Accepting {
         listener,
         acceptor: TlsAcceptor::from(Arc::new(config)),
         accepted,
         lost,
         tasks: tasks.clone(),
+        complaints: complaints.clone(),
     };
     tasks.spawn_infallible(TaskKind::vital("peer listener"), accepting.run(shutdown.clone()));
-    let service = PeerServer::new(Service { inner: inner.clone(), shutdown: shutdown.clone() })
+    let service = Service { inner: inner.clone(), shutdown: shutdown.clone(), complaints };
+    let service = PeerServer::new(service)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
     let server = Server::builder()
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES)
+        .max_concurrent_streams(STREAMS_MAX)
+        .http2_keepalive_interval(Some(KEEP_ALIVE_EVERY))
+        .http2_keepalive_timeout(Some(KEEP_ALIVE_EVERY))
         .add_service(service)
         .serve_with_incoming_shutdown(
             ReceiverStream::new(connections),
@@ -105,6 +118,7 @@ struct Accepting {
     accepted: mpsc::Sender<std::io::Result<Tracked>>,
     lost: campaign::Lost,
     tasks: Tasks,
+    complaints: Complaints,
 }
 
 impl Accepting {
@@ -130,6 +144,7 @@ impl Accepting {
             };
             let (acceptor, accepted, lost) =
                 (self.acceptor.clone(), self.accepted.clone(), self.lost.clone());
+            let complaints = self.complaints.clone();
             self.tasks.spawn_infallible(TaskKind::logged("peer handshake"), async move {
                 let _permit = permit;
                 let _ = stream.set_nodelay(true);
@@ -137,8 +152,8 @@ impl Accepting {
                     Ok(Ok(stream)) => {
                         let _ = accepted.send(Ok(Tracked::new(stream, lost))).await;
                     }
-                    Ok(Err(error)) => tracing::info!(%from, "refused a peer: {error}"),
-                    Err(_) => tracing::info!(%from, "refused a peer: no handshake in time"),
+                    Ok(Err(error)) => complaints.say(&from.ip().to_string(), &error),
+                    Err(_) => complaints.say(&from.ip().to_string(), &"no handshake in time"),
                 }
             });
         }
@@ -209,6 +224,23 @@ impl AsyncWrite for Tracked {
 struct Service {
     inner: Arc<Inner>,
     shutdown: CancellationToken,
+    complaints: Complaints,
+}
+
+/// Says who was refused, once a minute each: a stranger tries many times a second.
+#[derive(Clone, Default)]
+struct Complaints(Arc<Mutex<HashMap<String, Instant>>>);
+
+impl Complaints {
+    fn say(&self, about: &str, reason: &dyn std::fmt::Display) {
+        let now = Instant::now();
+        let mut said = self.0.lock();
+        said.retain(|_, at| now.duration_since(*at) < COMPLAINT_EVERY);
+        if !said.contains_key(about) {
+            said.insert(about.to_owned(), now);
+            tracing::warn!(from = about, "refused a peer: {reason}");
+        }
+    }
 }
 
 type Answer = Result<Response<Frame>, Status>;
@@ -229,7 +261,7 @@ impl Service {
                 tracing::info!(cluster = format!("{:016x}", claim.cluster.id), "joined a cluster");
             }
             Err(stranger) => {
-                tracing::info!(from = %claim.from, "refused a call: {stranger}");
+                self.complaints.say(&claim.from.to_string(), &stranger);
                 return Err(Status::failed_precondition(stranger.to_string()));
             }
         }
@@ -237,6 +269,16 @@ impl Service {
             session.0.lock().get_or_insert(claim.from);
         }
         Ok(())
+    }
+
+    /// Admits a request that a member has on behalf of its callers: one that was removed has none.
+    fn admit_member<T>(&self, request: &Request<T>) -> Result<(), Status> {
+        self.admit(request)?;
+        let from = Claim::read(request.metadata())?.from;
+        if self.inner.is_member(from) {
+            return Ok(());
+        }
+        Err(Status::permission_denied(format!("{from} is no member of this cluster")))
     }
 }
 
@@ -321,18 +363,18 @@ impl Peer for Service {
     }
 
     async fn propose(&self, request: Request<Frame>) -> Answer {
-        self.admit(&request)?;
+        self.admit_member(&request)?;
         let proposal: Proposal = open(request.get_ref())?;
         forwarded(self.inner.propose_here(proposal).await)
     }
 
     async fn read_index(&self, request: Request<Frame>) -> Answer {
-        self.admit(&request)?;
+        self.admit_member(&request)?;
         forwarded(self.inner.read_index_here().await)
     }
 
     async fn administer(&self, request: Request<Frame>) -> Answer {
-        self.admit(&request)?;
+        self.admit_member(&request)?;
         let what: Administration = open(request.get_ref())?;
         forwarded(self.inner.administer_here(&what).await)
     }

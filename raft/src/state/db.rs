@@ -28,7 +28,9 @@ use crate::{
 };
 
 /// Unflushed state at most, of all column families together: what a restart replays.
-const WRITE_BUFFERS_BYTES: usize = 32 << 20;
+const WRITE_BUFFERS_BYTES: usize = 24 << 20;
+/// What a memtable grows by: small, for there are several that hardly grow.
+const ARENA_BLOCK_BYTES: usize = 256 << 10;
 /// Cache of table blocks.
 const BLOCK_CACHE_BYTES: usize = 16 << 20;
 
@@ -150,6 +152,15 @@ impl StateDb {
         self.db().flush_cfs_opt(&columns, &options).map_err(other)
     }
 
+    /// Bytes of the tables on disk.
+    pub(crate) fn disk_bytes(&self) -> u64 {
+        let sizes = Space::ALL.map(|space| {
+            let name = rocksdb::properties::TOTAL_SST_FILES_SIZE;
+            self.db().property_int_value_cf(&self.column(space), name).ok().flatten().unwrap_or(0)
+        });
+        sizes.iter().sum()
+    }
+
     /// Flushes and hard-links the files into `path`.
     pub(super) fn checkpoint(&self, path: &Path) -> io::Result<()> {
         self.flush()?;
@@ -267,5 +278,6 @@ fn column_options(cache: &Cache) -> Options {
     let mut options = Options::default();
     options.set_block_based_table_factory(&table);
     options.set_compression_type(DBCompressionType::Lz4);
+    options.set_arena_block_size(ARENA_BLOCK_BYTES);
     options
 }

@@ -84,7 +84,7 @@ impl StateMachine {
             }
         }
         overlay.put(Space::Meta, keys::APPLIED.to_vec(), codec::seal(&self.entry));
-        db.write(overlay.into_writes())?;
+        db.write(overlay.into_writes().into_records())?;
         metrics::store().backend_commit_seconds.observe(start.elapsed().as_secs_f64());
         self.publish(changes, leases_changed);
         for (responder, reply) in replies {

@@ -12,7 +12,10 @@ use std::{
 use openraft::RaftSnapshotBuilder;
 
 use super::{AppliedEntry, Shared, StateDb};
-use crate::raft_types::{Snapshot, SnapshotMeta, TypeConfig};
+use crate::{
+    metrics,
+    raft_types::{Snapshot, SnapshotMeta, TypeConfig},
+};
 
 /// A folder with the files of a state.
 #[derive(Debug)]
@@ -58,7 +61,10 @@ impl Drop for SnapshotFiles {
 /// Makes a snapshot of what is applied now, or a little later.
 pub(crate) fn take(shared: &Shared) -> io::Result<Snapshot> {
     let files = SnapshotFiles::reserve(&shared.snapshot_folder())?;
-    shared.db().checkpoint(files.path())?;
+    let db = shared.db();
+    db.checkpoint(files.path())?;
+    let bytes = i64::try_from(db.disk_bytes()).unwrap_or(i64::MAX);
+    metrics::store().database_bytes.set(bytes);
     // Entries may be applied meanwhile: the checkpoint itself says what it holds.
     let entry = AppliedEntry::load(&StateDb::open_read_only(files.path())?.read())?;
     let meta = SnapshotMeta { last_log_id: entry.log_id, last_membership: entry.membership };

@@ -4,7 +4,11 @@ use std::{io, sync::Arc};
 
 use kontiki_base::CancellationToken;
 
-use crate::{mvcc::compact, state::Shared};
+use crate::{
+    mvcc::{compact, keys},
+    state::Shared,
+    types::Revision,
+};
 
 /// Changes looked at per step: about a millisecond of work, and one write.
 const CHANGES_PER_STEP: usize = 1_000;
@@ -12,11 +16,13 @@ const CHANGES_PER_STEP: usize = 1_000;
 /// Follows the floor.
 pub(super) async fn run(shared: Arc<Shared>, shutdown: CancellationToken) -> io::Result<()> {
     let mut applied = shared.watch_applied();
-    let mut done = None;
+    let mut done: Option<Revision> = None;
     loop {
         let floor = applied.borrow_and_update().floor;
         if done != Some(floor) {
-            let mut resume = Some(Vec::new());
+            // What lies before the last floor is gone already.
+            let from = done.map_or_else(Vec::new, |floor| keys::change(floor, 0).to_vec());
+            let mut resume = Some(from);
             while let Some(from) = resume.take()
                 && !shutdown.is_cancelled()
             {

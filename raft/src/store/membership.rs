@@ -32,6 +32,8 @@ const CHANGE_MAX: Duration = Duration::from_secs(10);
 const PROMOTION_LAG_MAX: u64 = 1_000;
 /// After a failed promotion.
 const PROMOTION_PAUSE: Duration = Duration::from_millis(200);
+/// After the leader could not be told a new address.
+const ANNOUNCE_PAUSE: Duration = Duration::from_secs(2);
 /// A member that acknowledged nothing for so long does not count as live.
 const LIVE_WITHIN: Duration = Duration::from_secs(1);
 
@@ -147,6 +149,10 @@ pub(super) async fn announce(inner: Arc<Inner>, own: MemberNode, shutdown: Cance
             };
             if let Err(error) = told {
                 tracing::info!("the cluster has not learned this member's addresses: {error}");
+                tokio::select! { biased;
+                    () = shutdown.cancelled() => return,
+                    () = tokio::time::sleep(ANNOUNCE_PAUSE) => {}
+                }
             }
         }
         tokio::select! { biased;
@@ -171,6 +177,12 @@ impl Inner {
                 voter: voters.contains(id),
             })
             .collect()
+    }
+
+    /// Whether the replicated membership has this member.
+    pub(crate) fn is_member(&self, member: MemberId) -> bool {
+        let membership = self.raft.metrics().borrow_watched().membership_config.clone();
+        membership.get_node(&member.0).is_some()
     }
 
     /// Has the leader change the membership.

@@ -93,12 +93,7 @@ impl Hub {
     /// Sends all watches back to the past: the state jumped.
     pub(crate) fn resync(&self, revision: Revision) {
         let mut registry = self.0.registry.lock();
-        let watchers = std::mem::take(&mut registry.watchers);
-        for (id, watcher) in watchers {
-            if watcher.send(Feed::Resync) {
-                registry.watchers.insert(id, watcher);
-            }
-        }
+        registry.retain(|watcher| watcher.send(Feed::Resync));
         self.0.published.send_replace(revision);
     }
 
@@ -132,11 +127,15 @@ impl Hub {
 
 impl Registry {
     fn feed(&mut self, batch: &Arc<WatchBatch>) {
-        let before = self.watchers.len();
-        self.watchers.retain(|_, watcher| {
+        self.retain(|watcher| {
             let wanted = batch.events.iter().any(|event| watcher.range.contains(&event.kv.key));
             !wanted || watcher.send(Feed::Changes(batch.clone()))
         });
+    }
+
+    fn retain(&mut self, keep: impl Fn(&Watcher) -> bool) {
+        let before = self.watchers.len();
+        self.watchers.retain(|_, watcher| keep(watcher));
         let cut = before - self.watchers.len();
         if cut > 0 {
             metrics::store().watchers.sub(i64::try_from(cut).unwrap_or(i64::MAX));
