@@ -83,8 +83,8 @@ pub(crate) fn run() -> ExitCode {
 fn dispatch(verb: Verb) -> Result<ExitCode> {
     let done = |result: Result<()>| result.map(|()| ExitCode::SUCCESS);
     match verb {
-        Verb::Server(arguments) => done(server::run(*arguments)),
-        Verb::Agent(arguments) => done(agent::run(*arguments)),
+        Verb::Server(arguments) => done(server::run(&arguments)),
+        Verb::Agent(arguments) => done(agent::run(&arguments)),
         Verb::Token(verb) => done(block_on(token::run(verb))),
         Verb::Member(verb) => done(block_on(member::run(verb))),
         Verb::Apply(arguments) => block_on(apply::run(arguments)),

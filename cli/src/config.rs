@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use duration::parse as parse_duration;
 pub(crate) use layers::read as read_layers;
-pub(crate) use network::{PortRange, nth_address, own_address, with_port};
+pub(crate) use network::{PortRange, is_subdomain, nth_address, own_address, with_port};
 
 /// Where a server or agent keeps all it has.
 pub(crate) const DATA_DIR: &str = "/var/lib/kontiki";
@@ -44,6 +44,10 @@ pub(crate) struct ServerSettings {
     #[arg(long, env = "KONTIKI_ADVERTISE_ADDRESS", value_name = "IP")]
     #[serde(skip_serializing_if = "Option::is_none")]
     advertise_address: Option<IpAddr>,
+    /// More names and addresses that the API's certificate is valid for, as of a balancer
+    #[arg(long, env = "KONTIKI_TLS_SAN", value_name = "HOST", value_delimiter = ',')]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls_san: Option<Vec<String>>,
     /// Port of the Kubernetes API [default: 6443]
     #[arg(long, env = "KONTIKI_API_PORT", value_name = "PORT")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -192,6 +196,7 @@ pub(crate) struct Server {
     pub(crate) common: Common,
     pub(crate) bind_address: IpAddr,
     pub(crate) advertise_address: Option<IpAddr>,
+    pub(crate) tls_san: Vec<String>,
     pub(crate) api_port: u16,
     #[expect(dead_code, reason = "the store's etcd API takes it")]
     pub(crate) store_port: u16,
@@ -221,7 +226,7 @@ impl Common {
             None => network::hostname()?,
         };
         ensure!(
-            network::is_subdomain(&node_name),
+            is_subdomain(&node_name),
             "--node-name {node_name:?} is no valid node name: it consists of lower-case letters, \
              digits, '-' and '.', and starts and ends with a letter or digit"
         );
@@ -270,6 +275,7 @@ impl Server {
         Ok(Server {
             bind_address: settings.bind_address.unwrap_or(Ipv4Addr::UNSPECIFIED.into()),
             advertise_address: settings.advertise_address,
+            tls_san: settings.tls_san.unwrap_or_default(),
             api_port,
             store_port,
             peer_port,

@@ -14,7 +14,9 @@ mod output;
 mod pki;
 mod render;
 mod server;
+mod servers;
 mod session;
+mod signals;
 mod token;
 
 use std::process::ExitCode;

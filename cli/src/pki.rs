@@ -17,6 +17,7 @@ use kontiki_base::{
     tls::{self, Identity, Roots},
 };
 use serde::{Deserialize, Serialize};
+use x509_parser::extensions::GeneralName;
 
 use crate::files;
 
@@ -170,27 +171,24 @@ pub(crate) struct ServerIdentities {
 }
 
 impl ServerIdentities {
-    /// Issues them for a server of that name and those addresses.
+    /// Issues them for a server of those names, the node's first, and addresses.
     pub(crate) fn issue(
         secrets: &Secrets,
-        node_name: &str,
-        addresses: &[IpAddr],
+        mut names: Vec<String>,
+        mut addresses: Vec<IpAddr>,
         domain: &str,
     ) -> Result<ServerIdentities> {
+        let node_name = names.first().cloned().unwrap_or_default();
         let (cluster, store) = (secrets.cluster.authority(), secrets.store.authority());
-        let mut names: Vec<String> = [
-            "localhost".to_owned(),
-            "kubernetes".to_owned(),
-            "kubernetes.default".to_owned(),
-            API_SERVER_NAME.to_owned(),
-            format!("{API_SERVER_NAME}.{domain}"),
-            node_name.to_owned(),
-        ]
-        .into();
+        let own = ["localhost", "kubernetes", "kubernetes.default", API_SERVER_NAME];
+        names.extend(own.map(str::to_owned));
+        names.push(format!("{API_SERVER_NAME}.{domain}"));
         names.sort();
         names.dedup();
+        addresses.sort();
+        addresses.dedup();
         let serving = |usage| {
-            CertificateRequest::serving(node_name, names.clone(), addresses.to_vec(), usage)
+            CertificateRequest::serving(&node_name, names.clone(), addresses.clone(), usage)
         };
         let client = |user: &str, groups: &[&str]| CertificateRequest::client(user, groups);
         Ok(ServerIdentities {
@@ -237,6 +235,32 @@ pub(crate) fn check_validity(what: &str, chain_pem: &str) -> Result<()> {
     Ok(())
 }
 
+/// How much of its life the first certificate of a chain has behind it: 0 is fresh, 1 is over.
+pub(crate) fn age(chain_pem: &str) -> Result<f64> {
+    let certificates = tls::certificates(chain_pem)?;
+    let (_, certificate) = x509_parser::parse_x509_certificate(&certificates[0])?;
+    let validity = certificate.validity();
+    let (first, last) = (validity.not_before.timestamp(), validity.not_after.timestamp());
+    let now = jiff::Timestamp::now().as_second();
+    Ok((now - first) as f64 / (last - first).max(1) as f64)
+}
+
+/// Whether the first certificate of a chain is for all these addresses.
+pub(crate) fn names_all(chain_pem: &str, addresses: &[IpAddr]) -> Result<bool> {
+    let certificates = tls::certificates(chain_pem)?;
+    let (_, certificate) = x509_parser::parse_x509_certificate(&certificates[0])?;
+    let extension = certificate.subject_alternative_name()?;
+    let names = extension.map_or(&[][..], |extension| extension.value.general_names.as_slice());
+    let named = |address: &IpAddr| {
+        let bytes = match address {
+            IpAddr::V4(address) => address.octets().to_vec(),
+            IpAddr::V6(address) => address.octets().to_vec(),
+        };
+        names.iter().any(|name| matches!(name, GeneralName::IPAddress(own) if **own == bytes[..]))
+    };
+    Ok(addresses.iter().all(named))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -261,6 +285,17 @@ mod tests {
         std::fs::remove_file(folder.file("store/ca.key")).unwrap();
         let error = folder.load().err().unwrap().to_string();
         assert!(error.contains("store/ca.key is missing"), "{error}");
+    }
+
+    #[test]
+    fn a_nodes_certificate_names_its_addresses_and_ages() {
+        let root = Authority::generate("test").unwrap();
+        let own: Vec<IpAddr> = vec![[10, 0, 0, 1].into()];
+        let (_, serving) = node_requests("w1", &own);
+        let chain = root.issue(&serving).unwrap().chain_pem;
+        assert!(names_all(&chain, &own).unwrap());
+        assert!(!names_all(&chain, &[[10, 0, 0, 2].into()]).unwrap());
+        assert!(age(&chain).unwrap() < 0.01);
     }
 
     #[test]

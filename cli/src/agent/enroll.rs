@@ -23,6 +23,21 @@ const CLIENT: &str = "kubelet-client";
 const SERVING: &str = "kubelet";
 const CA: &str = "ca.crt";
 
+const NEEDS_CLUSTER: &str = "an agent needs a cluster: give --join HOST --token TOKEN, with the \
+                             token from `agent-token` in a server's data folder";
+
+/// What is wrong with the command line is said before what is wrong with the machine.
+pub(super) fn check_arguments(config: &Common) -> Result<()> {
+    let is_new = !config.data_dir.join("cluster.json").exists();
+    if is_new && config.join.is_none() {
+        bail!(NEEDS_CLUSTER);
+    }
+    if is_new {
+        call::required_token(config.token.as_deref())?;
+    }
+    Ok(())
+}
+
 /// Who this worker is.
 pub(crate) struct Node {
     pub(crate) name: String,
@@ -31,6 +46,17 @@ pub(crate) struct Node {
     pub(crate) serving: Identity,
     pub(crate) roots: Roots,
     pub(crate) state: State,
+    /// Whether its addresses are not those it was signed for.
+    pub(crate) moved: bool,
+    pki: Folder,
+}
+
+impl Node {
+    /// Writes its identities.
+    pub(super) fn save(&self) -> Result<()> {
+        self.pki.save_identity(CLIENT, &self.client)?;
+        self.pki.save_identity(SERVING, &self.serving)
+    }
 }
 
 /// Reads the folder, or fills it with the help of a token.
@@ -64,12 +90,14 @@ pub(crate) async fn enroll(config: &Common, folder: &DataFolder) -> Result<Node>
     pki::check_validity(&format!("the certificate of node {}", state.node_name), &client.chain_pem)
         .context("remove the data folder and join again with a token")?;
     Ok(Node {
+        moved: !pki::names_all(&serving.chain_pem, &addresses)?,
         name: state.node_name.clone(),
         addresses,
         client,
         serving,
         roots: Roots::load(&pki.file(CA))?,
         state,
+        pki,
     })
 }
 
@@ -97,12 +125,7 @@ async fn join(
     pki: &Folder,
     addresses: &[IpAddr],
 ) -> Result<State> {
-    let Some(host) = &config.join else {
-        bail!(
-            "an agent needs a cluster: give --join HOST --token TOKEN, with the token from \
-             `agent-token` in a server's data folder"
-        );
-    };
+    let host = config.join.as_deref().context(NEEDS_CLUSTER)?;
     let token = call::required_token(config.token.as_deref())?;
     let (client_request, client_key) = signing_request()?;
     let (serving_request, serving_key) = signing_request()?;

@@ -17,8 +17,11 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     connection: ConnectionArguments,
     /// TYPE[,TYPE...] [NAME...] or TYPE/NAME...
-    #[arg(required = true, value_name = "WHAT")]
+    #[arg(required_unless_present = "raw", value_name = "WHAT")]
     what: Vec<String>,
+    /// Print what the server answers at this path, as it is
+    #[arg(long, value_name = "PATH", conflicts_with = "what")]
+    raw: Option<String>,
     #[command(flatten)]
     selection: Selection,
     /// How to print
@@ -92,6 +95,11 @@ impl Format {
 
 pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     let session = arguments.connection.open()?;
+    if let Some(path) = &arguments.raw {
+        let answer = session.client.call(http::Method::GET, path, None).await?;
+        session.output.data(&String::from_utf8_lossy(&answer.body))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let targets = targets(&session.catalogue().await?, &arguments.what)?;
     if targets.iter().any(|target| target.name.is_some()) && arguments.selection.selects() {
         bail!("name cannot be provided when a selector is specified");

@@ -19,7 +19,7 @@ pub(crate) struct Arguments {
     settings: ServerSettings,
 }
 
-pub(crate) fn run(arguments: Arguments) -> Result<()> {
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let settings = config::read_layers(arguments.config.as_deref(), &arguments.settings)?;
     super::start_logging(&settings.common)?;
     let config = config::Server::from_settings(settings)?;

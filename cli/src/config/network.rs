@@ -132,7 +132,7 @@ pub(super) fn hostname() -> Result<String> {
 }
 
 /// RFC 1123 subdomains, which names of nodes are.
-pub(super) fn is_subdomain(name: &str) -> bool {
+pub(crate) fn is_subdomain(name: &str) -> bool {
     let is_label = |label: &str| {
         let edge = |byte: Option<u8>| byte.is_some_and(|b| b.is_ascii_alphanumeric());
         edge(label.bytes().next())

@@ -21,9 +21,9 @@ use crate::{
 };
 
 /// How long one attempt may take.
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a server may stay unreachable or unready, as it does when all start together.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Why an attempt failed, and whether another one makes sense.
 enum Failure {

@@ -37,6 +37,14 @@ pub(crate) struct State {
     pub(crate) servers: Vec<String>,
 }
 
+impl State {
+    /// Writes the memory of the folder at `path`, which this process must hold.
+    pub(crate) fn save(&self, path: &Path) -> Result<()> {
+        let text = serde_json::to_string_pretty(self).context("cannot write the state")?;
+        files::write_private(&path.join(FILE), &format!("{text}\n"))
+    }
+}
+
 /// The data folder, held by this process alone.
 pub(crate) struct DataFolder {
     pub(crate) path: PathBuf,
@@ -71,8 +79,7 @@ impl DataFolder {
 
     /// Remembers.
     pub(crate) fn remember(&self, state: &State) -> Result<()> {
-        let text = serde_json::to_string_pretty(state).context("cannot write the state")?;
-        files::write_private(&self.path.join(FILE), &format!("{text}\n"))
+        state.save(&self.path)
     }
 
     /// Refuses a token for a cluster that is not this folder's.

@@ -16,8 +16,6 @@ pub(crate) struct ServerTable {
     pub(crate) column_definitions: Vec<Column>,
     #[serde(default)]
     pub(crate) rows: Vec<Row>,
-    #[serde(default)]
-    pub(crate) metadata: Value,
 }
 
 /// A column of it.

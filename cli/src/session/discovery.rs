@@ -168,11 +168,6 @@ impl Catalogue {
             .find(|r| r.kind == kind && r.api_version() == api_version)
             .with_context(|| format!("no matches for kind \"{kind}\" in version \"{api_version}\""))
     }
-
-    /// All of them.
-    pub(crate) fn all(&self) -> &[Resource] {
-        &self.resources
-    }
 }
 
 fn of_list(list: ResourceList) -> impl Iterator<Item = Resource> {

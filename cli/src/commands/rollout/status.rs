@@ -65,10 +65,8 @@ async fn follow(found: &Found, watch: bool) -> Result<()> {
             let event: Value = serde_json::from_slice(&line).context("a watch event")?;
             match event["type"].as_str() {
                 Some("DELETED") => bail!("deployment \"{}\" was deleted", found.name),
-                Some("ADDED" | "MODIFIED") => {
-                    if tell(found, &event["object"], &mut told)? {
-                        return Ok(());
-                    }
+                Some("ADDED" | "MODIFIED") if tell(found, &event["object"], &mut told)? => {
+                    return Ok(());
                 }
                 Some("ERROR") => break,
                 _ => {}

@@ -1,0 +1,12 @@
+//! The product as its users meet it: processes, files, verbs, and the real kubectl.
+
+#[path = "product/bad_input.rs"]
+mod bad_input;
+#[path = "product/manifests.rs"]
+mod manifests;
+#[path = "product/one_server.rs"]
+mod one_server;
+#[path = "product/three_servers.rs"]
+mod three_servers;
+#[path = "product/verbs.rs"]
+mod verbs;

@@ -1,0 +1,123 @@
+//! What cannot work is refused in one sentence with the value and the remedy, and an exit code.
+
+use anyhow::Result;
+use kontiki_tests::{
+    command::{kontiki, run, run_kontiki},
+    server::Server,
+};
+
+fn one_sentence(stderr: &str) {
+    let lines: Vec<&str> = stderr.lines().filter(|line| !line.contains(" INFO ")).collect();
+    assert_eq!(lines.len(), 1, "one line, not: {stderr}");
+    assert!(!stderr.contains("panicked") && !stderr.contains("stack backtrace"), "{stderr}");
+}
+
+#[test]
+fn wrong_settings_are_named_with_their_value() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let data = folder.path().to_string_lossy().into_owned();
+    let cases: &[(&[&str], &str)] = &[
+        (
+            &["server", "--api-port=7000", "--peer-port=7000"],
+            "error: --api-port 7000, --store-port",
+        ),
+        (
+            &["server", "--node-name=Big_Name"],
+            "error: --node-name \"Big_Name\" is no valid node name",
+        ),
+        (&["server", "--cluster-dns=10.9.0.1"], "error: --cluster-dns 10.9.0.1 is not within"),
+        (&["server", "--disable=kubelet"], "error: --disable \"kubelet\" is unknown"),
+        (&["server", "--log-format=xml"], "error: --log-format \"xml\" is unknown"),
+        (&["server", "--join=127.0.0.1:1"], "error: --join needs --token TOKEN the first time"),
+        (
+            &["server", "--join=127.0.0.1:1", "--token=secret"],
+            "error: the token is not of the form K10<hash>::<id>.<secret>",
+        ),
+        (&["agent"], "error: an agent needs a cluster: give --join HOST --token TOKEN"),
+    ];
+    for (arguments, expected) in cases {
+        let mut arguments = arguments.to_vec();
+        let flag = format!("--data-dir={data}");
+        arguments.extend(["--node-ip=127.0.0.1", &flag]);
+        if !arguments.iter().any(|argument| argument.starts_with("--node-name")) {
+            arguments.push("--node-name=x");
+        }
+        let finished = run_kontiki(&arguments)?;
+        assert_eq!(finished.code, Some(1), "{arguments:?}: {}", finished.stderr);
+        assert!(finished.stderr.starts_with(expected), "{arguments:?}: {}", finished.stderr);
+        one_sentence(&finished.stderr);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_configuration_file_with_an_unknown_key_is_named() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("config.yaml");
+    std::fs::write(&file, "api-prot: 1\n")?;
+    let path = file.to_string_lossy().into_owned();
+    let stderr = run_kontiki(&["server", "--config", &path])?.failure()?;
+    assert!(stderr.contains("config.yaml: unknown field `api-prot`"), "{stderr}");
+    one_sentence(&stderr);
+    Ok(())
+}
+
+#[test]
+fn a_verb_without_a_cluster_says_where_it_looked() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let mut command = kontiki(&["get", "pods", "--data-dir"])?;
+    command.arg(folder.path()).env("HOME", folder.path());
+    let stderr = run(command, None)?.failure()?;
+    assert!(stderr.starts_with("error: no kubeconfig at "), "{stderr}");
+    assert!(stderr.contains("name one with --kubeconfig"), "{stderr}");
+    one_sentence(&stderr);
+    Ok(())
+}
+
+#[test]
+fn nobody_at_the_address_is_said_so() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let token = format!("K10{}::abcdef.0123456789abcdef", "0a".repeat(32));
+    let mut command = kontiki(&["server", "--no-agent", "--node-name=x", "--join=127.0.0.1:1"])?;
+    command.arg(format!("--token={token}")).arg("--data-dir").arg(folder.path());
+    let stderr = run(command, None)?.failure()?;
+    assert!(stderr.contains("error: cannot reach 127.0.0.1:1: "), "{stderr}");
+    assert!(stderr.contains("is a Kontiki server running there?"), "{stderr}");
+    one_sentence(&stderr);
+    Ok(())
+}
+
+/// What goes wrong with a cluster at hand.
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_and_neighbours_are_told_apart() -> Result<()> {
+    let mut server = Server::new("one")?;
+    server.start_ready().await?;
+    let server_token = server.token("server").await?;
+    let agent_token = server.token("agent").await?;
+
+    let refuse = |other: &Server, expected: &str| -> Result<()> {
+        let stderr = run(other.command()?, None)?.failure()?;
+        assert!(stderr.contains(expected), "{expected}: {stderr}");
+        one_sentence(&stderr);
+        Ok(())
+    };
+    let address = server.address();
+    let join = |token: &str| {
+        Ok::<_, anyhow::Error>(Server::new("two")?.with(&["--join", &address, "--token", token]))
+    };
+
+    let unknown = format!("{}ffff", &server_token[..server_token.len() - 4]);
+    refuse(&join(&unknown)?, "does not accept the token: it is unknown or expired")?;
+    refuse(&join(&agent_token)?, "this token lets a machine join as an agent, not as a server")?;
+    let (_, credential) = server_token.split_once("::").unwrap_or_default();
+    let elsewhere = format!("K10{}::{credential}", "0a".repeat(32));
+    refuse(&join(&elsewhere)?, "it belongs to another cluster: its CA hash is")?;
+
+    // The same folder, once with the process alive and once as another cluster's.
+    refuse(&server.twin(), "is in use by another kontiki process")?;
+    server.signal("TERM")?;
+    assert!(server.ended().await?.success(), "{}", server.log());
+    let twin = server.twin().with(&["--token", &elsewhere]);
+    refuse(&twin, "belongs to another cluster: its CA hash is")?;
+    Ok(())
+}
