@@ -224,7 +224,7 @@ impl Status {
             "the server rejected our request due to an error in our request",
         );
         let cause =
-            Cause { reason: String::new(), message: cause.to_owned(), field: String::new() };
+            Cause { reason: String::new(), message: cause.to_owned(), field: "patch".to_owned() };
         status.details = Some(Box::new(Details { causes: vec![cause], ..Details::default() }));
         status
     }

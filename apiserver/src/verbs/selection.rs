@@ -22,9 +22,8 @@ impl Selection {
     /// Reads namespace and selectors of a request.
     pub fn of(exchange: &Exchange, row: &catalogue::Row) -> Result<Selection, Status> {
         let text = |name: &str| exchange.query.get(name).unwrap_or_default();
-        let labels = Selector::parse(text("labelSelector")).map_err(|error| {
-            Status::bad_request(format!("unable to parse requirement: {error}"))
-        })?;
+        let labels = Selector::parse(text("labelSelector"))
+            .map_err(|error| Status::bad_request(error.to_string()))?;
         let fields = FieldSelector::parse(text("fieldSelector"))
             .map_err(|error| Status::bad_request(error.to_string()))?;
         for requirement in &fields.requirements {

@@ -215,15 +215,11 @@ fn refusal(address: IpAddr, allocator: &dyn Allocator) -> Option<String> {
     let cidrs = allocator.service_cidrs();
     let cidr = cidrs.iter().find(|cidr| family(cidr.addr()) == family(address));
     match cidr {
-        None => Some("the provided network does not match the current range".to_owned()),
-        Some(cidr) if !cidr.contains(&address) || offset(*cidr, address) == 0 => Some(format!(
-            "the provided IP ({address}) is not in the valid range. The range of \
-                          valid IPs is {cidr}"
-        )),
-        Some(_) if allocator.is_taken(&address_claim(address)) => {
-            Some("provided IP is already allocated".to_owned())
+        Some(cidr) if cidr.contains(&address) && offset(*cidr, address) > 0 => {
+            let taken = allocator.is_taken(&address_claim(address));
+            taken.then(|| "provided IP is already allocated".to_owned())
         }
-        Some(_) => None,
+        _ => Some("the provided network does not match the current range".to_owned()),
     }
 }
 
