@@ -5,6 +5,7 @@
 //! once per catalogue; a document's hash is part of its address, so clients keep what they have.
 
 mod paths;
+mod protobuf;
 mod schemas;
 
 use std::{
@@ -15,7 +16,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
-use kontiki_api::{Catalogue, Status, catalogue::GroupVersion};
+use kontiki_api::{Catalogue, catalogue::GroupVersion};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -25,6 +26,10 @@ use crate::answer::{self, Body};
 /// What the documents say about whom they describe.
 const TITLE: &str = "Kubernetes";
 const VERSION: &str = "v1.36.0";
+/// The media type that clients ask for to get version 2 as protobuf, …
+const PROTOBUF_ASKED: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+/// … and the one they are told, which unlike the former is a valid one.
+const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
 /// The two versions of the specification that are served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +59,8 @@ struct Documents {
     /// By path below `/openapi/v3`, e.g. `apis/apps/v1`.
     three: BTreeMap<String, Document>,
     two: Document,
+    /// The same as protobuf.
+    two_protobuf: Bytes,
 }
 
 /// The documents of the catalogue that was asked about last, with its fingerprint.
@@ -61,21 +68,18 @@ static LATEST: Mutex<Option<(u64, Arc<Documents>)>> = Mutex::new(None);
 
 /// Answers `/openapi/...`, given the segments behind it; `None` if there is no such document.
 pub fn serve(catalogue: &Catalogue, path: &[&str], accept: &str) -> Option<Response<Body>> {
-    if path == ["v2"] && !accepts_json(accept) {
-        return Some(answer::status(&Status::not_acceptable(&["application/json"])));
-    }
     let documents = documents(catalogue);
     match path {
+        ["v2"] if accept.contains(PROTOBUF_ASKED) => Some(answer::typed(
+            StatusCode::OK,
+            PROTOBUF,
+            Body::full(documents.two_protobuf.clone()),
+        )),
         ["v2"] => Some(reply(&documents.two)),
         ["v3"] => Some(answer::value(StatusCode::OK, &index(&documents))),
         ["v3", rest @ ..] => documents.three.get(&rest.join("/")).map(reply),
         _ => None,
     }
-}
-
-/// Whether a client takes JSON; old ones ask for protobuf only, and manage without.
-fn accepts_json(accept: &str) -> bool {
-    accept.is_empty() || accept.contains("json") || accept.contains("*/*")
 }
 
 fn reply(document: &Document) -> Response<Body> {
@@ -142,7 +146,8 @@ fn build(catalogue: &Catalogue) -> Documents {
         "definitions": schemas::reachable(&components, catalogue, None),
     });
     schemas::downgrade(&mut document);
-    Documents { three, two: Document::new(&document) }
+    let two_protobuf = protobuf::encode(&document).into();
+    Documents { three, two: Document::new(&document), two_protobuf }
 }
 
 /// `api/v1` or `apis/GROUP/VERSION`.

@@ -83,8 +83,10 @@ fn components_tell_how_lists_merge() {
 }
 
 #[test]
-fn old_clients_that_want_protobuf_are_told_so() {
-    let accept = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
-    let response = serve(&Catalogue::builtin(), &["v2"], accept).expect("an answer");
-    assert_eq!(response.status(), StatusCode::NOT_ACCEPTABLE);
+fn clients_that_want_protobuf_get_it() {
+    let response = serve(&Catalogue::builtin(), &["v2"], PROTOBUF_ASKED).expect("an answer");
+    assert_eq!(response.headers()["content-type"], PROTOBUF);
+    let bytes = response.into_body().as_full().expect("bytes").clone();
+    // Field 1, three bytes: the version of the specification.
+    assert!(bytes.starts_with(b"\x0a\x032.0"), "{:?}", &bytes[..8]);
 }
