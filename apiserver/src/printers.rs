@@ -5,6 +5,7 @@
 
 mod binding;
 mod config_map;
+mod custom_resource_definition;
 mod deployment;
 mod duration;
 mod endpoint_slice;
@@ -67,6 +68,7 @@ static PRINTERS: &[(&str, &str, Printer)] = &[
     ("", "secrets", secret::PRINTER),
     ("", "serviceaccounts", service_account::PRINTER),
     ("", "services", service::PRINTER),
+    ("apiextensions.k8s.io", "customresourcedefinitions", custom_resource_definition::PRINTER),
     ("apps", "deployments", deployment::PRINTER),
     ("apps", "replicasets", replica_set::PRINTER),
     ("coordination.k8s.io", "leases", lease::PRINTER),

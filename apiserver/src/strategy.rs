@@ -8,6 +8,7 @@ mod check;
 mod cluster_role;
 mod cluster_role_binding;
 mod config_map;
+mod custom_resource_definition;
 mod deployment;
 mod endpoint_slice;
 mod event;
@@ -37,6 +38,11 @@ static STRATEGIES: &[(&str, &str, &dyn Strategy)] = &[
     ("", "secrets", &secret::Secrets),
     ("", "serviceaccounts", &service_account::ServiceAccounts),
     ("", "services", &service::Services),
+    (
+        "apiextensions.k8s.io",
+        "customresourcedefinitions",
+        &custom_resource_definition::CustomResourceDefinitions,
+    ),
     ("apps", "deployments", &deployment::Deployments),
     ("apps", "replicasets", &replica_set::ReplicaSets),
     ("coordination.k8s.io", "leases", &lease::Leases),

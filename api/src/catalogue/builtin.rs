@@ -6,11 +6,13 @@ const ALL: &[&str] =
     &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 const ALL_BUT_COLLECTION: &[&str] =
     &["create", "delete", "get", "list", "patch", "update", "watch"];
+const READ: &[&str] = &["get", "list", "watch"];
 const EDIT: &[&str] = &["get", "patch", "update"];
 const CONNECT: &[&str] = &["create", "get"];
 const PROXY: &[&str] = &["create", "delete", "get", "patch", "update"];
 
 const CORE: (&str, &str) = ("", "v1");
+const API_EXTENSIONS: (&str, &str) = ("apiextensions.k8s.io", "v1");
 const APPS: (&str, &str) = ("apps", "v1");
 const COORDINATION: (&str, &str) = ("coordination.k8s.io", "v1");
 const DISCOVERY: (&str, &str) = ("discovery.k8s.io", "v1");
@@ -19,6 +21,19 @@ const RBAC: (&str, &str) = ("rbac.authorization.k8s.io", "v1");
 /// All built-in rows.
 pub(super) fn rows() -> Vec<Row> {
     let mut rows = core();
+    rows.push(
+        // Nothing creates these yet; clients list them before they say that a kind is unknown.
+        row(
+            API_EXTENSIONS,
+            "CustomResourceDefinition",
+            "customresourcedefinitions",
+            Scope::Cluster,
+        )
+        .short("crd")
+        .short("crds")
+        .category("api-extensions")
+        .verbs(READ),
+    );
     rows.extend(apps());
     rows.push(row(COORDINATION, "Lease", "leases", Scope::Namespaced));
     rows.push(row(DISCOVERY, "EndpointSlice", "endpointslices", Scope::Namespaced));

@@ -17,6 +17,7 @@ use k8s_openapi::{
         policy::v1::Eviction,
         rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding},
     },
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
     apimachinery::pkg::apis::meta::v1::{DeleteOptions, ListMeta, Patch, Status},
 };
 use schemars::SchemaGenerator;
@@ -48,6 +49,7 @@ pub(super) fn roots() -> Roots {
         ClusterRole              "rbac.authorization.k8s.io" "v1";
         ClusterRoleBinding       "rbac.authorization.k8s.io" "v1";
         ConfigMap                ""                          "v1";
+        CustomResourceDefinition "apiextensions.k8s.io"      "v1";
         DeleteOptions            ""                          "v1";
         Deployment               "apps"                      "v1";
         EndpointSlice            "discovery.k8s.io"          "v1";
