@@ -10,19 +10,20 @@
 //! slow look at all containers as a backstop.
 
 pub mod environment;
+pub mod folder_watch;
 pub mod images;
 pub mod logs;
 pub mod metrics;
 pub mod node;
 pub mod options;
 pub mod pod;
-pub mod pods;
 pub mod probes;
 pub mod references;
 pub mod resources;
 pub mod runtime;
 pub mod server;
 pub mod service;
+pub mod sources;
 pub mod tokens;
 pub mod volumes;
 

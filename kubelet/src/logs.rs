@@ -4,7 +4,6 @@
 pub mod line;
 pub mod read;
 pub mod rotate;
-mod watch;
 
 use std::path::Path;
 

@@ -1,8 +1,10 @@
 //! The node as a whole: the machine ([`machine`]), its Node object ([`status`], pure, and
-//! [`registration`]), its sign of life ([`lease`]), what earlier lives left ([`leftovers`]), and
-//! what pods' workers share ([`context`]).
+//! [`registration`]), its sign of life ([`lease`]), what earlier lives left ([`leftovers`]),
+//! what is looked at for all pods at once ([`housekeeping`]), and what pods' workers share
+//! ([`context`]).
 
 pub mod context;
+pub mod housekeeping;
 pub mod lease;
 pub mod leftovers;
 pub mod machine;

@@ -40,11 +40,13 @@ impl ReferencedObjects {
         let mut objects = Objects::default();
         for name in &references.config_maps {
             if let Some(map) = self.client.find::<ConfigMap>(namespace, name).await? {
+                self.config_maps.saw(pod.uid(), &map);
                 objects.config_maps.insert(name.clone(), Arc::new(map));
             }
         }
         for name in &references.secrets {
             if let Some(secret) = self.client.find::<Secret>(namespace, name).await? {
+                self.secrets.saw(pod.uid(), &secret);
                 objects.secrets.insert(name.clone(), Arc::new(secret));
             }
         }
@@ -69,6 +71,8 @@ impl ReferencedObjects {
     }
 }
 
+type Users = Arc<Mutex<BTreeMap<String, u64>>>;
+
 struct Watched<T> {
     client: Client,
     tasks: Tasks,
@@ -77,7 +81,8 @@ struct Watched<T> {
 
 struct Entry<T> {
     tasks: Tasks,
-    users: Arc<Mutex<BTreeSet<String>>>,
+    /// The pods that refer to it, with the revision that each has read.
+    users: Users,
     _store: Store<T>,
 }
 
@@ -89,20 +94,34 @@ impl<T: Object> Watched<T> {
     fn add(&self, key: ObjectKey, uid: &str, on_change: &OnChange) {
         let mut entries = self.entries.lock();
         if let Some(entry) = entries.get(&key) {
-            entry.users.lock().insert(uid.to_owned());
+            entry.users.lock().entry(uid.to_owned()).or_insert(0);
             return;
         }
         let tasks = self.tasks.child();
         let options =
             ListOptions::namespace(&key.namespace).fields(&format!("metadata.name={}", key.name));
         let store = Informer::start::<T>(self.client.clone(), options, &tasks);
-        let users = Arc::new(Mutex::new(BTreeSet::from([uid.to_owned()])));
+        let users: Users = Arc::new(Mutex::new(BTreeMap::from([(uid.to_owned(), 0)])));
         let (told, on_change) = (users.clone(), on_change.clone());
-        store.on_change(move |_| {
-            let users = told.lock().clone();
-            on_change(&users);
+        store.on_change(move |change| {
+            // Who has read this very state needs not hear of it.
+            let state = change.new.as_ref().map_or(u64::MAX, |new| revision(&**new));
+            let users = told.lock();
+            let behind = users.iter().filter(|(_, read)| **read < state);
+            let behind: BTreeSet<String> = behind.map(|(uid, _)| uid.clone()).collect();
+            drop(users);
+            on_change(&behind);
         });
         entries.insert(key, Entry { tasks, users, _store: store });
+    }
+
+    /// A pod has read an object.
+    fn saw(&self, uid: &str, object: &T) {
+        if let Some(entry) = self.entries.lock().get(&ObjectKey::of(object))
+            && let Some(read) = entry.users.lock().get_mut(uid)
+        {
+            *read = revision(object).max(*read);
+        }
     }
 
     fn release(&self, uid: &str) {
@@ -115,4 +134,9 @@ impl<T: Object> Watched<T> {
             !users.is_empty()
         });
     }
+}
+
+fn revision<T: Object>(object: &T) -> u64 {
+    let version = object.metadata().resource_version.as_deref();
+    version.and_then(|version| version.parse().ok()).unwrap_or(0)
 }

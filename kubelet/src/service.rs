@@ -11,9 +11,8 @@ use kontiki_client::{Client, EventRecorder, Informer, ListOptions};
 
 use crate::{
     images::Images,
-    node::{context::Context, lease, machine::Machine, registration},
+    node::{context::Context, housekeeping, lease, machine::Machine, registration},
     options::Options,
-    pods,
     references::ReferencedObjects,
     runtime::{
         Runtime,
@@ -22,6 +21,7 @@ use crate::{
         import,
     },
     server,
+    sources::{self, files::Files},
     tokens::Tokens,
 };
 
@@ -73,7 +73,7 @@ impl Service {
         }
         let context = Arc::new(context(self.options, self.client, runtime, &own));
         server::start(&context, &own).await?;
-        start_loops(&context, &own);
+        start_loops(&context, &own).await;
         shutdown.cancelled().await;
         own.stop().await;
         Ok(())
@@ -105,12 +105,15 @@ async fn start_containerd(options: &Options, tasks: &Tasks) -> Result<PathBuf, c
 fn context(options: Options, client: Client, runtime: Runtime, tasks: &Tasks) -> Context {
     let recorder = EventRecorder::start(client.clone(), "kubelet", &options.node_name, tasks);
     let services = Informer::start::<ServiceObject>(client.clone(), ListOptions::default(), tasks);
+    let own_pods = ListOptions::default().fields(&format!("spec.nodeName={}", options.node_name));
+    let pods = Informer::start::<Pod>(client.clone(), own_pods, tasks);
     Context {
         machine: Machine::read(),
         images: Images::new(runtime.clone(), client.clone()),
         references: ReferencedObjects::new(client.clone(), tasks.child()),
         tokens: Tokens::new(client.clone()),
         services,
+        pods,
         recorder,
         runtime,
         client,
@@ -122,22 +125,25 @@ fn context(options: Options, client: Client, runtime: Runtime, tasks: &Tasks) ->
 }
 
 /// Starts everything that runs for as long as the kubelet.
-fn start_loops(context: &Arc<Context>, tasks: &Tasks) {
+async fn start_loops(context: &Arc<Context>, tasks: &Tasks) {
     let (client, name) = (&context.client, &context.options.node_name);
     let own_node = ListOptions::default().fields(&format!("metadata.name={name}"));
     let nodes = Informer::start::<Node>(client.clone(), own_node, tasks);
-    let own_pods = ListOptions::default().fields(&format!("spec.nodeName={name}"));
-    let pods_store = Informer::start::<Pod>(client.clone(), own_pods, tasks);
-    pods::follow(context, &pods_store);
+    // Known before anybody looks for leftovers.
+    let static_pods = Files::open(context).await;
+    sources::api::follow(context);
     let shutdown = tasks.shutdown();
     let run = |name: &'static str, work: futures::future::BoxFuture<'static, ()>| {
         tasks.spawn_infallible(TaskKind::logged(name), until(shutdown.clone(), work));
     };
     run("node status", Box::pin(registration::keep(context.clone(), nodes.clone())));
     run("node lease", Box::pin(lease::keep(context.clone(), nodes)));
-    run("runtime events", Box::pin(pods::pass_events_on(context.clone())));
-    run("pod housekeeping", Box::pin(pods::look_after(context.clone(), pods_store)));
-    run("log rotation", Box::pin(pods::look_after_logs(context.clone())));
+    if let Some(files) = static_pods {
+        run("static pods", Box::pin(files.keep()));
+    }
+    run("runtime events", Box::pin(housekeeping::pass_events_on(context.clone())));
+    run("pod housekeeping", Box::pin(housekeeping::look_after(context.clone())));
+    run("log rotation", Box::pin(housekeeping::look_after_logs(context.clone())));
 }
 
 async fn until(shutdown: CancellationToken, work: impl Future<Output = ()>) {

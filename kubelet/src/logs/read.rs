@@ -17,7 +17,8 @@ use tokio::{
     time::timeout,
 };
 
-use super::{line, watch::FolderWatch};
+use super::line;
+use crate::folder_watch::FolderWatch;
 
 /// A follower asks this often whether its container still runs.
 const ALIVE_CHECK: Duration = Duration::from_secs(1);

@@ -8,14 +8,17 @@ use std::{
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kontiki_api::Object;
 use kontiki_base::tasks::Tasks;
-use kontiki_client::{Client, EventRecorder, EventType, Regarding, Store};
+use kontiki_client::{Client, EventRecorder, EventType, ObjectKey, Regarding, Store};
 use parking_lot::Mutex;
 
 use crate::{
     images::Images,
     node::machine::Machine,
     options::Options,
-    pod::{inbox::Inbox, spec::PodExt},
+    pod::{
+        inbox::Inbox,
+        spec::{PodExt, mirror_of},
+    },
     references::{OnChange, ReferencedObjects},
     runtime::Runtime,
     tokens::Tokens,
@@ -41,6 +44,8 @@ pub struct Context {
     pub tokens: Tokens,
     /// Services, for environments.
     pub services: Store<Service>,
+    /// Pods of this node in the API, mirror pods among them.
+    pub pods: Store<Pod>,
     /// Tasks of this kubelet.
     pub tasks: Tasks,
     /// The running workers' inboxes by pod uid.
@@ -53,6 +58,12 @@ impl Context {
     /// The inbox of a pod's worker.
     pub fn inbox(&self, uid: &str) -> Option<Arc<Inbox>> {
         self.workers.lock().get(uid).cloned()
+    }
+
+    /// The pod in the API that stands for a static pod.
+    pub fn mirror(&self, pod: &Pod) -> Option<Arc<Pod>> {
+        let mirror = self.pods.get(&ObjectKey::of(pod))?;
+        (mirror_of(&mirror) == Some(pod.uid())).then_some(mirror)
     }
 
     /// Wakes all workers.

@@ -21,6 +21,7 @@ use kontiki_api::Object;
 use kontiki_base::tasks::render;
 
 use crate::{
+    environment,
     node::context::Context,
     pod::{
         lifecycle::{KillReason, Step},
@@ -126,12 +127,16 @@ async fn prepare_volumes(subject: &Subject) -> Outcome {
     if let Err(error) = tokio::fs::create_dir_all(paths.pod(pod.uid())).await {
         return Outcome::Failed { reason: "FailedMount", message: error.to_string() };
     }
+    // Watched first: what is missing now may be made in the next moment.
+    let mut references = volumes::references(pod);
+    for container in pod.init_containers().iter().chain(&pod.pod_spec().containers) {
+        let more = environment::references(container);
+        references.config_maps.extend(more.config_maps);
+        references.secrets.extend(more.secrets);
+    }
+    context.references.watch(pod, &references, &context.on_reference_change());
     match volumes::prepare(context, pod).await {
-        Ok(mounted) => {
-            let references = volumes::references(pod);
-            context.references.watch(pod, &references, &context.on_reference_change());
-            Outcome::Volumes(mounted)
-        }
+        Ok(mounted) => Outcome::Volumes(mounted),
         Err(error) => {
             let message = render(&error);
             context.warning(pod, None, "FailedMount", &message);

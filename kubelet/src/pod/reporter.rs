@@ -39,6 +39,7 @@ pub struct Reporter {
     deleted: bool,
     /// The object is gone.
     gone: bool,
+    is_static: bool,
 }
 
 impl Reporter {
@@ -54,6 +55,7 @@ impl Reporter {
             backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(10)),
             deleted: false,
             gone: false,
+            is_static: pod.is_static(),
         }
     }
 
@@ -78,11 +80,19 @@ impl Reporter {
     /// Goes on with what is wanted.
     pub fn keep(&mut self, context: &Arc<Context>, pod: &Pod) {
         let waits = self.retry_at.is_some_and(|time| time > Instant::now());
-        if pod.is_static() || self.in_flight.is_some() || self.gone || waits {
+        if self.in_flight.is_some() || self.gone || waits {
             return;
         }
         self.retry_at = None;
-        let Some(patch) = self.difference(pod) else { return };
+        // A static pod is known to the API by its mirror.
+        let uid = if pod.is_static() {
+            let Some(mirror) = context.mirror(pod) else { return };
+            self.saw(&mirror);
+            mirror.uid().to_owned()
+        } else {
+            pod.uid().to_owned()
+        };
+        let Some(patch) = self.difference(&uid) else { return };
         let (wanted, key, client) = (
             value(self.desired.as_ref().unwrap_or(&self.known)),
             ObjectKey::of(pod),
@@ -96,14 +106,14 @@ impl Reporter {
     }
 
     /// What to change, if anything.
-    fn difference(&self, pod: &Pod) -> Option<Value> {
+    fn difference(&self, uid: &str) -> Option<Value> {
         let desired = value(self.desired.as_ref()?);
         let known = value(&self.known);
         if self.settled.as_ref().is_some_and(|(d, k)| *d == desired && *k == known) {
             return None;
         }
         let status = difference(&known, &desired)?;
-        Some(json!({ "metadata": { "uid": pod.uid() }, "status": status }))
+        Some(json!({ "metadata": { "uid": uid }, "status": status }))
     }
 
     /// Whether everything is known and, unless `removed`, the object deleted. Starts what is
@@ -160,8 +170,11 @@ impl Reporter {
         };
         match error {
             None => self.backoff.reset(),
-            // Another object has taken the name, or none has it: nobody is left to be told.
-            Some(error) if error.is_not_found() || error.is_conflict() => self.gone = true,
+            // Another object has taken the name, or none has it: nobody is left to be told. A
+            // mirror comes back.
+            Some(error) if error.is_not_found() || error.is_conflict() => {
+                self.gone = !self.is_static
+            }
             Some(error) => {
                 if self.backoff.failures() > 4 {
                     tracing::warn!("cannot report a pod: {}", render(&error));

@@ -101,7 +101,7 @@ impl PodExt for Pod {
     }
 
     fn is_mirror(&self) -> bool {
-        annotation(self, crate::pod::labels::CONFIG_MIRROR).is_some()
+        mirror_of(self).is_some()
     }
 
     fn is_static(&self) -> bool {
@@ -112,6 +112,11 @@ impl PodExt for Pod {
 /// An annotation's value.
 pub fn annotation<'a>(pod: &'a Pod, key: &str) -> Option<&'a str> {
     pod.metadata.annotations.as_ref()?.get(key).map(String::as_str)
+}
+
+/// The uid of the static pod that a mirror pod stands for.
+pub fn mirror_of(pod: &Pod) -> Option<&str> {
+    annotation(pod, crate::pod::labels::CONFIG_MIRROR)
 }
 
 /// Whether an init container runs beside the others for the pod's whole life.

@@ -123,7 +123,15 @@ impl Worker {
             self.pod = pod;
         }
         self.memory.removed |= mail.removed;
-        self.refresh_wanted |= mail.refresh_volumes;
+        if mail.refresh_volumes {
+            self.refresh_wanted = true;
+            // What failed for want of an object may work now.
+            if matches!(self.memory.volumes, Volumes::Failed(_)) {
+                self.memory.volumes = Volumes::Pending;
+            }
+            let config = "CreateContainerConfigError";
+            self.memory.failures.retain(|_, failure| failure.reason != config);
+        }
         for id in mail.exited {
             self.announced.entry(id).or_insert_with(|| Backoff::new(SETTLE_FIRST, SETTLE_LIMIT));
         }

@@ -1,4 +1,4 @@
-//! Learning that a log has grown, from the kernel.
+//! Learning from the kernel that something in a folder changed.
 
 use std::{
     io,
@@ -12,20 +12,20 @@ use std::{
 
 use tokio::{io::unix::AsyncFd, time::sleep};
 
-/// A machine has few inotify instances; without one, a follower looks this often.
+/// A machine has few inotify instances; without one, whoever waits looks this often.
 const WITHOUT_INOTIFY: Duration = Duration::from_millis(250);
 
-/// Watches the folder of a log: the log itself may be replaced by a new file.
-pub(super) struct FolderWatch(Option<AsyncFd<OwnedFd>>);
+/// Watches a folder: files in it may be changed, and replaced by new ones.
+pub struct FolderWatch(Option<AsyncFd<OwnedFd>>);
 
 impl FolderWatch {
     /// Watches a folder, if the kernel lets us.
-    pub(super) fn new(folder: &Path) -> FolderWatch {
+    pub fn new(folder: &Path) -> FolderWatch {
         FolderWatch(open(folder).ok())
     }
 
     /// Waits until something in the folder changed.
-    pub(super) async fn changed(&self) {
+    pub async fn changed(&self) {
         let Some(watch) = &self.0 else {
             sleep(WITHOUT_INOTIFY).await;
             return;
@@ -50,7 +50,12 @@ fn open(folder: &Path) -> io::Result<AsyncFd<OwnedFd>> {
     }
     // SAFETY: the kernel just gave us this descriptor; nobody else owns it.
     let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-    let events = libc::IN_MODIFY | libc::IN_CREATE | libc::IN_MOVED_TO | libc::IN_CLOSE_WRITE;
+    let events = libc::IN_MODIFY
+        | libc::IN_CREATE
+        | libc::IN_DELETE
+        | libc::IN_MOVED_FROM
+        | libc::IN_MOVED_TO
+        | libc::IN_CLOSE_WRITE;
     // SAFETY: the path is a string that lives until the call returns.
     if unsafe { libc::inotify_add_watch(fd.as_raw_fd(), path.as_ptr(), events) } < 0 {
         return Err(io::Error::last_os_error());
