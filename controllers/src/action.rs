@@ -129,12 +129,33 @@ pub struct Action {
     pub on_success: Option<Note>,
     /// Told when it was refused. `{error}` stands for the reason.
     pub on_failure: Option<Note>,
+    /// What upstream counts it as, if it succeeds.
+    pub counted: Option<Count>,
+}
+
+/// What upstream counts some writes as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Count {
+    /// A lost node whose pods begin to be evicted.
+    NodeEviction {
+        /// Its zone.
+        zone: String,
+    },
+    /// A pod deleted without its kubelet.
+    PodForceDeletion {
+        /// Its namespace.
+        namespace: String,
+        /// Why: `orphaned`, `out-of-service`, `terminated`, `unscheduled`.
+        reason: &'static str,
+    },
+    /// A pod deleted for its node's taints.
+    TaintEviction,
 }
 
 impl Action {
     /// A bare write.
     pub fn new(write: Write) -> Action {
-        Action { write, on_success: None, on_failure: None }
+        Action { write, on_success: None, on_failure: None, counted: None }
     }
 
     /// Creates an object.
@@ -186,6 +207,12 @@ impl Action {
     /// Adds the Event that tells of failure.
     pub fn note_failure(mut self, note: Note) -> Action {
         self.on_failure = Some(note);
+        self
+    }
+
+    /// Says what it counts as.
+    pub fn counted(mut self, count: Count) -> Action {
+        self.counted = Some(count);
         self
     }
 

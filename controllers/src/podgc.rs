@@ -13,12 +13,14 @@ use kontiki_api::Object;
 
 use crate::{
     Options,
-    action::{Action, Context, Pace, Plan, Target},
+    action::{Action, Context, Count, Pace, Plan, Target},
     controller::{Controller, Keys},
     pods,
     world::{Change, Key, Kind, World},
 };
 
+/// Why pods of nodes that are gone go.
+const ORPHANED: &str = "orphaned";
 const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
 
 /// The collector of abandoned pods.
@@ -112,14 +114,18 @@ pub(crate) fn plan(options: &Options, world: &World, key: &Key, context: Context
     let Some(pod) = world.pods.get(key) else { return Plan::nothing("it is gone") };
     let Some(name) = pods::node_name(pod) else {
         return if pod.is_deleting() {
-            force(pod, None, context)
+            force(pod, "unscheduled", context)
         } else {
             Plan::nothing("it has no node yet")
         };
     };
     if let Some(node) = node_of(world, pod) {
         let abandoned = pod.is_deleting() && is_out_of_service(node) && !is_ready(node);
-        return if abandoned { force(pod, None, context) } else { Plan::nothing("it has a node") };
+        return if abandoned {
+            force(pod, "out-of-service", context)
+        } else {
+            Plan::nothing("it has a node")
+        };
     }
     let bound: u64 =
         pod.metadata.resource_version.as_deref().and_then(|text| text.parse().ok()).unwrap_or(0);
@@ -131,7 +137,7 @@ pub(crate) fn plan(options: &Options, world: &World, key: &Key, context: Context
     let missing = pods::elapsed(since.max(world.leading_since), context.now);
     match options.orphaned_pod_quarantine.checked_sub(missing) {
         Some(rest) if !rest.is_zero() => wait(rest),
-        _ => force(pod, Some("PodGC: node no longer exists"), context),
+        _ => force(pod, ORPHANED, context),
     }
 }
 
@@ -142,27 +148,27 @@ fn wait(rest: Duration) -> Plan {
 }
 
 /// Deletes a pod at once, after saying that it has failed.
-fn force(pod: &Pod, message: Option<&str>, context: Context<'_>) -> Plan {
+fn force(pod: &Pod, reason: &'static str, context: Context<'_>) -> Plan {
     let mut plan = Plan::default();
     if !pods::is_terminal(pod) {
         let mut failed = pod.clone();
         let status = failed.status.get_or_insert_default();
         status.phase = Some("Failed".to_owned());
-        if let Some(message) = message {
+        if reason == ORPHANED {
             let conditions = status.conditions.get_or_insert_default();
             conditions.retain(|known| known.type_ != "DisruptionTarget");
             conditions.push(PodCondition {
                 type_: "DisruptionTarget".to_owned(),
                 status: "True".to_owned(),
                 reason: Some("DeletionByPodGC".to_owned()),
-                message: Some(message.to_owned()),
+                message: Some("PodGC: node no longer exists".to_owned()),
                 last_transition_time: Some(Time(context.now)),
                 ..PodCondition::default()
             });
         }
         plan.then(Action::update_status(pod, &failed));
     }
-    plan.then([Action::delete_now(Target::of(pod).any_version())]);
+    plan.then([delete_now(pod, reason)]);
     plan
 }
 
@@ -180,8 +186,14 @@ fn trim_ended(options: &Options, world: &World) -> Plan {
     let surplus = by_age.len().saturating_sub(options.terminated_pod_gc_threshold);
     let mut plan = Plan::default();
     let oldest = by_age.into_values().take(surplus);
-    plan.step(oldest.map(|pod| Action::delete_now(Target::of(pod).any_version())), Pace::Together);
+    plan.step(oldest.map(|pod| delete_now(pod, "terminated")), Pace::Together);
     plan
+}
+
+fn delete_now(pod: &Pod, reason: &'static str) -> Action {
+    let namespace = pod.namespace().to_owned();
+    Action::delete_now(Target::of(pod).any_version())
+        .counted(Count::PodForceDeletion { namespace, reason })
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use k8s_openapi::{
 use kontiki_api::Object;
 
 use crate::{
-    action::{Action, Context, Note, Plan, Target},
+    action::{Action, Context, Count, Note, Plan, Target},
     controller::{Controller, Keys},
     pods,
     world::{Change, Key, World},
@@ -161,6 +161,7 @@ fn evict(pod: &Pod, context: Context<'_>) -> Plan {
     plan.then(Action::update_status(pod, &marked));
     let message = format!("Marking for deletion Pod {}", Key::of(pod));
     let note = Note::normal(pod, "TaintManagerEviction", message);
-    plan.then([Action::delete(Target::of(pod).any_version()).note(note)]);
+    let delete = Action::delete(Target::of(pod).any_version());
+    plan.then([delete.note(note).counted(Count::TaintEviction)]);
     plan
 }

@@ -8,11 +8,11 @@ use k8s_openapi::{
 
 use super::{
     conditions,
-    zone::{Brake, Turn},
+    zone::{Brake, Turn, zone_key},
 };
 use crate::{
     Options,
-    action::{Action, Context, Plan},
+    action::{Action, Context, Count, Plan},
 };
 
 const NOT_READY: &str = "node.kubernetes.io/not-ready";
@@ -66,7 +66,10 @@ pub(super) fn plan(
     let taints = merge(taints_of(node), &wanted, context.now)?;
     let mut updated = node.clone();
     updated.spec.get_or_insert_default().taints = Some(taints).filter(|all| !all.is_empty());
-    Action::update(node, &updated)
+    let begins = evicting_since(node).is_none() && evicting_since(&updated).is_some();
+    let action = Action::update(node, &updated)?;
+    let zone = zone_key(node);
+    Some(if begins { action.counted(Count::NodeEviction { zone }) } else { action })
 }
 
 fn no_schedule(node: &Node) -> Vec<(&'static str, &'static str)> {

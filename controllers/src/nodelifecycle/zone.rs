@@ -35,7 +35,8 @@ pub(super) enum Turn {
     Never,
 }
 
-fn zone_key(node: &Node) -> String {
+/// The zone a node is in, as metrics name it.
+pub(super) fn zone_key(node: &Node) -> String {
     let label = |name: &str| {
         let labels = node.metadata.labels.as_ref();
         labels.and_then(|labels| labels.get(name)).map(String::as_str).unwrap_or_default()

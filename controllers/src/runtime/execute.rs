@@ -10,6 +10,7 @@ use http::Method;
 use kontiki_client::{Client, Error, EventRecorder, EventType};
 use serde_json::{Value, json};
 
+use super::metrics;
 use crate::{
     action::{Action, Failure, Note, Pace, Plan, Step, Target, Write},
     world::Kind,
@@ -116,6 +117,9 @@ async fn perform(
     let name = request.name;
     match answer {
         Ok(answer) => {
+            if let Some(count) = &action.counted {
+                metrics::count(count);
+            }
             if let Some(note) = &action.on_success {
                 record(recorder, note, &note.message.replace("{name}", &name));
             }

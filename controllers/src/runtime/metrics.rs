@@ -7,6 +7,8 @@ use prometheus::{
     core::Collector, exponential_buckets,
 };
 
+use crate::action::Count;
+
 struct Vectors {
     depth: GaugeVec,
     adds: CounterVec,
@@ -14,6 +16,9 @@ struct Vectors {
     waited: HistogramVec,
     work: HistogramVec,
     leading: GaugeVec,
+    node_evictions: CounterVec,
+    force_deletions: CounterVec,
+    taint_evictions: Counter,
 }
 
 fn vectors() -> &'static Vectors {
@@ -24,9 +29,10 @@ fn vectors() -> &'static Vectors {
             let options = HistogramOpts::new(name, help).buckets(buckets());
             registered(HistogramVec::new(options, &["name"]).expect("a valid metric"))
         };
-        let counter = |name: &str, help: &str| {
-            registered(CounterVec::new(Opts::new(name, help), &["name"]).expect("a valid metric"))
+        let counters = |name: &str, help: &str, labels: &[&str]| {
+            registered(CounterVec::new(Opts::new(name, help), labels).expect("a valid metric"))
         };
+        let counter = |name: &str, help: &str| counters(name, help, &["name"]);
         let gauge = |name: &str, help: &str| {
             registered(GaugeVec::new(Opts::new(name, help), &["name"]).expect("a valid metric"))
         };
@@ -49,6 +55,25 @@ fn vectors() -> &'static Vectors {
                 "leader_election_master_status",
                 "Gauge of if the reporting system is master of the relevant lease, 0 indicates \
                  backup, 1 indicates master.",
+            ),
+            node_evictions: counters(
+                "node_collector_evictions_total",
+                "Number of Node evictions that happened since current instance of \
+                 NodeController started.",
+                &["zone"],
+            ),
+            force_deletions: counters(
+                "pod_gc_collector_force_delete_pods_total",
+                "Number of pods that are being forcefully deleted since the Pod GC Controller \
+                 started.",
+                &["namespace", "reason"],
+            ),
+            taint_evictions: registered(
+                Counter::new(
+                    "taint_eviction_controller_pod_deletions_total",
+                    "Total number of Pods deleted by TaintEvictionController since its start.",
+                )
+                .expect("a valid metric"),
             ),
         }
     })
@@ -81,6 +106,18 @@ impl QueueMetrics {
             waited: vectors.waited.with_label_values(&[name]),
             work: vectors.work.with_label_values(&[name]),
         }
+    }
+}
+
+/// Counts a write as upstream does.
+pub(crate) fn count(count: &Count) {
+    let vectors = vectors();
+    match count {
+        Count::NodeEviction { zone } => vectors.node_evictions.with_label_values(&[zone]).inc(),
+        Count::PodForceDeletion { namespace, reason } => {
+            vectors.force_deletions.with_label_values(&[namespace.as_str(), reason]).inc();
+        }
+        Count::TaintEviction => vectors.taint_evictions.inc(),
     }
 }
 
