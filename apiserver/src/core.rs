@@ -37,6 +37,8 @@ pub struct Core {
     pub authenticator: Authenticator,
     /// Who may do what.
     pub authorizer: ArcSwap<Authorizer>,
+    /// Moves when the access policy has been compiled anew.
+    pub policy_compiled: watch::Sender<u64>,
     /// Endpoints of others, by path prefix.
     pub extensions: RwLock<Vec<(String, Arc<dyn Extension>)>>,
     /// Whether this server answers more than `/livez`.

@@ -149,6 +149,7 @@ fn message_name(api_version: &str, kind: &str) -> String {
     format!("{group}.{version}.{kind}")
 }
 
+#[derive(Clone, Copy)]
 enum Wire<'a> {
     Number(u64),
     Bytes(&'a [u8]),
@@ -198,7 +199,7 @@ fn varint(bytes: &mut &[u8]) -> Result<u64, Error> {
 }
 
 fn string(bytes: &[u8]) -> Result<String, Error> {
-    String::from_utf8(bytes.to_vec()).map_err(|_| Error::Malformed)
+    std::str::from_utf8(bytes).map(str::to_owned).map_err(|_| Error::Malformed)
 }
 
 fn decode(message: &str, bytes: &[u8], depth: usize) -> Result<Value, Error> {

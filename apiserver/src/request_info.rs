@@ -176,9 +176,9 @@ fn resource_verb(method: &Method) -> &'static str {
 mod tests {
     use super::*;
 
-    fn check(method: Method, uri: &str, expected: &str) {
+    fn check(method: &Method, uri: &str, expected: &str) {
         let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
-        let info = RequestInfo::parse(&method, path, &Query::parse(query));
+        let info = RequestInfo::parse(method, path, &Query::parse(query));
         let seen = if info.is_resource {
             format!(
                 "{} {}/{} ns={} {}/{} name={}",
@@ -199,36 +199,36 @@ mod tests {
     #[test]
     fn paths_are_read_as_upstream_reads_them() {
         let get = Method::GET;
-        check(get.clone(), "/api", "get non-resource");
-        check(get.clone(), "/api/v1", "get non-resource");
-        check(get.clone(), "/apis/apps/v1", "get non-resource");
-        check(get.clone(), "/readyz?verbose", "get non-resource");
-        check(get.clone(), "/api/v1/pods", "list /v1 ns= pods/ name=");
-        check(get.clone(), "/api/v1/namespaces", "list /v1 ns= namespaces/ name=");
-        check(get.clone(), "/api/v1/namespaces/a", "get /v1 ns=a namespaces/ name=a");
-        check(get.clone(), "/api/v1/namespaces/a/pods", "list /v1 ns=a pods/ name=");
-        check(get.clone(), "/api/v1/namespaces/a/pods/b", "get /v1 ns=a pods/ name=b");
-        check(get.clone(), "/api/v1/namespaces/a/pods/b/log", "get /v1 ns=a pods/log name=b");
-        check(get.clone(), "/api/v1/nodes/n/status", "get /v1 ns= nodes/status name=n");
-        check(get.clone(), "/api/v1/pods?watch=true", "watch /v1 ns= pods/ name=");
-        check(get.clone(), "/api/v1/watch/pods", "watch /v1 ns= pods/ name=");
+        check(&get, "/api", "get non-resource");
+        check(&get, "/api/v1", "get non-resource");
+        check(&get, "/apis/apps/v1", "get non-resource");
+        check(&get, "/readyz?verbose", "get non-resource");
+        check(&get, "/api/v1/pods", "list /v1 ns= pods/ name=");
+        check(&get, "/api/v1/namespaces", "list /v1 ns= namespaces/ name=");
+        check(&get, "/api/v1/namespaces/a", "get /v1 ns=a namespaces/ name=a");
+        check(&get, "/api/v1/namespaces/a/pods", "list /v1 ns=a pods/ name=");
+        check(&get, "/api/v1/namespaces/a/pods/b", "get /v1 ns=a pods/ name=b");
+        check(&get, "/api/v1/namespaces/a/pods/b/log", "get /v1 ns=a pods/log name=b");
+        check(&get, "/api/v1/nodes/n/status", "get /v1 ns= nodes/status name=n");
+        check(&get, "/api/v1/pods?watch=true", "watch /v1 ns= pods/ name=");
+        check(&get, "/api/v1/watch/pods", "watch /v1 ns= pods/ name=");
         check(
-            get,
+            &get,
             "/api/v1/namespaces/a/pods?watch=1&fieldSelector=metadata.name%3Db",
             "watch /v1 ns=a pods/ name=b",
         );
         check(
-            Method::PUT,
+            &Method::PUT,
             "/api/v1/namespaces/a/finalize",
             "update /v1 ns=a namespaces/finalize name=a",
         );
         check(
-            Method::DELETE,
+            &Method::DELETE,
             "/apis/apps/v1/namespaces/a/deployments",
             "deletecollection apps/v1 ns=a deployments/ name=",
         );
         check(
-            Method::POST,
+            &Method::POST,
             "/apis/apps/v1/namespaces/a/deployments",
             "create apps/v1 ns=a deployments/ name=",
         );

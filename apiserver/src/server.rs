@@ -98,6 +98,7 @@ impl ApiServer {
             kubelets: Kubelets::new(&options.cluster_roots, &options.kubelet_client, tasks)?,
             extensions: parking_lot::RwLock::default(),
             ready: watch::Sender::new(false),
+            policy_compiled: watch::Sender::new(0),
             mutating: Arc::new(Semaphore::new(options.max_mutating_inflight)),
             reading: Arc::new(Semaphore::new(options.max_inflight)),
             shutdown: tasks.shutdown(),
@@ -121,6 +122,11 @@ impl ApiServer {
     /// Becomes true when everything is served.
     pub fn ready(&self) -> watch::Receiver<bool> {
         self.core.ready.subscribe()
+    }
+
+    /// Moves when the access policy has been brought in line with the RBAC objects.
+    pub fn policy_compiled(&self) -> watch::Receiver<u64> {
+        self.core.policy_compiled.subscribe()
     }
 
     /// The server as a service for callers in this process, who act as `user`.

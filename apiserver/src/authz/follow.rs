@@ -45,6 +45,7 @@ pub fn compile(core: &Core) {
         role_bindings: all(core, "rolebindings"),
     };
     core.authorizer.store(Arc::new(Authorizer { rbac: Policy::compile(&objects) }));
+    core.policy_compiled.send_modify(|times| *times += 1);
 }
 
 fn all<T: Object>(core: &Core, resource: &str) -> Vec<T> {

@@ -118,9 +118,9 @@ mod tests {
     fn a_selection_sees_objects_come_and_go() {
         let old = Arc::new(Object::for_tests("a/x", 1));
         let new = Arc::new(Object::for_tests("a/x", 2));
-        let created = Event::put(old.clone(), None);
-        let changed = Event::put(new.clone(), Some(old.clone()));
-        let deleted = Event::delete(new.clone(), Revision(3));
+        let created = Event::put(Arc::clone(&old), None);
+        let changed = Event::put(Arc::clone(&new), Some(old));
+        let deleted = Event::delete(new, Revision(3));
         let all = |_: &Object| true;
         let only_old = |object: &Object| object.revision == Revision(1);
         let only_new = |object: &Object| object.revision == Revision(2);

@@ -38,6 +38,11 @@ fn route(core: &Core, exchange: &mut Exchange) -> Result<Flow, Status> {
     if everywhere && !matches!(info.verb, "list" | "watch") {
         return Err(verbs::method_not_allowed());
     }
+    let nameless = info.name.is_empty() && matches!(info.verb, "update" | "patch");
+    let renamed = info.verb == "create" && !info.name.is_empty() && subresource.is_none();
+    if nameless || renamed {
+        return Err(verbs::method_not_allowed());
+    }
     if !row.namespaced() && !info.namespace.is_empty() && row.resource != "namespaces" {
         return Err(Status::no_such_resource());
     }

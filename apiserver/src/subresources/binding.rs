@@ -36,7 +36,7 @@ async fn run(core: &Arc<Core>, exchange: &mut Exchange) -> Result<Response<Body>
     };
     let stored = stored::change(core, &writer, target, |current| {
         let pod = current.ok_or_else(|| Status::not_found("", "pods", target.name))?;
-        bind(pod, &binding, meta::time(writer.now)).map(Change::Put)
+        bind(pod, &binding, &meta::time(writer.now)).map(Change::Put)
     })
     .await?;
     let success = json!({
@@ -67,7 +67,7 @@ fn validate(binding: &Value, pod: &str) -> Result<(), Status> {
 }
 
 /// The pod on its node.
-fn bind(pod: &Value, binding: &Value, now: String) -> Result<Value, Status> {
+fn bind(pod: &Value, binding: &Value, now: &str) -> Result<Value, Status> {
     let name = meta::name(pod);
     let conflict = |why: String| Err(Status::conflict("", "pods/binding", name, &why));
     let node = binding["target"]["name"].as_str().unwrap_or_default();
@@ -103,7 +103,7 @@ fn bind(pod: &Value, binding: &Value, now: String) -> Result<Value, Status> {
     Ok(pod)
 }
 
-fn set_scheduled(pod: &mut Value, now: String) {
+fn set_scheduled(pod: &mut Value, now: &str) {
     if !pod["status"].is_object() {
         pod["status"] = json!({});
     }
@@ -128,16 +128,16 @@ mod tests {
     fn a_pod_is_bound_once() {
         let pod = json!({"metadata": {"name": "a", "uid": "u"}, "spec": {}});
         let binding = json!({"target": {"kind": "Node", "name": "n1"}});
-        let bound = bind(&pod, &binding, "now".to_owned()).unwrap();
+        let bound = bind(&pod, &binding, "now").unwrap();
         assert_eq!(bound["spec"]["nodeName"], "n1");
         assert_eq!(bound["status"]["conditions"][0]["type"], "PodScheduled");
-        let again = bind(&bound, &binding, "now".to_owned()).unwrap_err();
+        let again = bind(&bound, &binding, "now").unwrap_err();
         assert_eq!(again.code, 409);
         assert_eq!(
             again.message,
             "Operation cannot be fulfilled on pods/binding \"a\": pod a is already assigned to node \"n1\""
         );
         let other = json!({"metadata": {"uid": "v"}, "target": {"name": "n1"}});
-        assert_eq!(bind(&pod, &other, String::new()).unwrap_err().code, 409);
+        assert_eq!(bind(&pod, &other, "").unwrap_err().code, 409);
     }
 }

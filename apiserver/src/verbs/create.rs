@@ -32,9 +32,6 @@ pub(super) async fn serve(
     let dry_run = options::dry_run(exchange, "CreateOptions")?;
     let resource = exchange.resource()?.clone();
     let mut object = body::read_object(exchange, &resource).await?;
-    if !exchange.info.name.is_empty() {
-        return Err(super::method_not_allowed());
-    }
     metadata::place(&mut object, &exchange.info, &resource)?;
     let writer = Writer::of(exchange, dry_run);
     let warnings = resource.strategy.warnings(&object, None);

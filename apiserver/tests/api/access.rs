@@ -1,0 +1,90 @@
+//! Who may do what, and as whom.
+
+use http::Request;
+use kontiki_base::Fence;
+use serde_json::json;
+
+use crate::support::{CONFIG_MAPS, Cluster, config_map};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rbac_lets_users_do_what_they_are_bound_to() {
+    let cluster = Cluster::start().await;
+    let (admin, jane) = (cluster.admin(), cluster.user("jane", &[]));
+    assert_eq!(
+        jane.get("/api/v1/namespaces/default/pods").await.refusal(),
+        "403 Forbidden: pods is forbidden: User \"jane\" cannot list resource \"pods\" in API \
+         group \"\" in the namespace \"default\""
+    );
+    assert_eq!(
+        jane.get("/apis/apps/v1/deployments").await.refusal(),
+        "403 Forbidden: deployments.apps is forbidden: User \"jane\" cannot list resource \
+         \"deployments\" in API group \"apps\" at the cluster scope"
+    );
+    let binding = json!({
+        "metadata": {"name": "jane-views"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "jane"}],
+    });
+    let bindings = "/apis/rbac.authorization.k8s.io/v1/namespaces/default/rolebindings";
+    let mut policy = cluster.server.policy_compiled();
+    policy.mark_unchanged();
+    admin.create(bindings, &binding).await.ok();
+    while jane.get("/api/v1/namespaces/default/pods").await.code == 403 {
+        policy.changed().await.unwrap();
+    }
+    assert_eq!(jane.get("/api/v1/namespaces/default/secrets").await.code, 403);
+    assert_eq!(jane.get("/api/v1/pods").await.code, 403);
+    let review = json!({"spec": {"resourceAttributes": {
+        "namespace": "default", "verb": "delete", "resource": "pods",
+    }}});
+    let reviews = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    assert_eq!(jane.create(reviews, &review).await.ok()["status"]["allowed"], false);
+    assert_eq!(admin.create(reviews, &review).await.ok()["status"]["allowed"], true);
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_sees_only_what_its_pods_need() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let node = cluster.user("system:node:n1", &["system:nodes"]);
+    let secrets = "/api/v1/namespaces/default/secrets";
+    admin.create(secrets, &json!({"metadata": {"name": "used"}})).await.ok();
+    admin.create(secrets, &json!({"metadata": {"name": "other"}})).await.ok();
+    let accounts = "/api/v1/namespaces/default/serviceaccounts";
+    admin.create(accounts, &json!({"metadata": {"name": "default"}})).await.ok();
+    let pod = json!({"metadata": {"name": "p"}, "spec": {
+        "nodeName": "n1",
+        "containers": [{"name": "c", "image": "x"}],
+        "volumes": [{"name": "v", "secret": {"secretName": "used"}}],
+    }});
+    admin.create("/api/v1/namespaces/default/pods", &pod).await.ok();
+    node.get(&format!("{secrets}/used")).await.ok();
+    assert_eq!(node.get(&format!("{secrets}/other")).await.code, 403);
+    assert_eq!(node.get(secrets).await.code, 403);
+    let token = json!({"spec": {"boundObjectRef": {
+        "kind": "Pod", "apiVersion": "v1", "name": "p",
+    }}});
+    let token = node.create(&format!("{accounts}/default/token"), &token).await.ok();
+    assert!(token["status"]["token"].as_str().unwrap().starts_with("ey"));
+    let nodes = "/api/v1/nodes";
+    let other = node.create(nodes, &json!({"metadata": {"name": "n2"}})).await;
+    assert_eq!(other.code, 403);
+    node.create(nodes, &json!({"metadata": {"name": "n1"}})).await.ok();
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deposed_leaders_write_is_refused() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let body = config_map("late").to_string();
+    let mut request = Request::post(CONFIG_MAPS)
+        .header("content-type", "application/json")
+        .body(http_body_util::Full::new(bytes::Bytes::from(body)))
+        .unwrap();
+    request.extensions_mut().insert(Fence { term: 0, member: 1 });
+    assert_eq!(admin.send(request).await.status(), 409);
+    assert_eq!(admin.get(&format!("{CONFIG_MAPS}/late")).await.code, 404);
+    cluster.stop().await;
+}

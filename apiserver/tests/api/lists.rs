@@ -1,0 +1,96 @@
+//! Lists: selection, pages, tables, revisions.
+
+use http::Request;
+use http_body_util::{BodyExt, Full};
+use serde_json::{Value, json};
+
+use crate::support::{CONFIG_MAPS, Cluster};
+
+fn names(list: &Value) -> Vec<&str> {
+    let items = list["items"].as_array().unwrap();
+    items.iter().map(|item| item["metadata"]["name"].as_str().unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lists_select_and_page() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    for n in 0..7 {
+        let parity = if n % 2 == 0 { "even" } else { "odd" };
+        let object = json!({"metadata": {"name": format!("c{n}"), "labels": {"parity": parity}}});
+        admin.create(CONFIG_MAPS, &object).await.ok();
+    }
+    let all = admin.get(CONFIG_MAPS).await.ok();
+    assert_eq!(names(&all), ["c0", "c1", "c2", "c3", "c4", "c5", "c6"]);
+    assert_eq!(all["kind"], "ConfigMapList");
+    let odd = admin.get(&format!("{CONFIG_MAPS}?labelSelector=parity%3Dodd")).await.ok();
+    assert_eq!(names(&odd), ["c1", "c3", "c5"]);
+    let one = admin.get(&format!("{CONFIG_MAPS}?fieldSelector=metadata.name%3Dc4")).await.ok();
+    assert_eq!(names(&one), ["c4"]);
+    let bad = admin.get(&format!("{CONFIG_MAPS}?fieldSelector=data.a%3Db")).await;
+    assert_eq!(bad.code, 400);
+    let first = admin.get(&format!("{CONFIG_MAPS}?limit=3")).await.ok();
+    assert_eq!(names(&first), ["c0", "c1", "c2"]);
+    assert_eq!(first["metadata"]["remainingItemCount"], 4);
+    // The next pages show the cluster as it was at the first.
+    admin.delete(&format!("{CONFIG_MAPS}/c4")).await.ok();
+    let token = first["metadata"]["continue"].as_str().unwrap();
+    let second = admin.get(&format!("{CONFIG_MAPS}?limit=3&continue={token}")).await.ok();
+    assert_eq!(names(&second), ["c3", "c4", "c5"]);
+    assert_eq!(second["metadata"]["resourceVersion"], first["metadata"]["resourceVersion"]);
+    assert_eq!(second["metadata"]["remainingItemCount"], 1);
+    let token = second["metadata"]["continue"].as_str().unwrap();
+    let third = admin.get(&format!("{CONFIG_MAPS}?limit=3&continue={token}")).await.ok();
+    assert_eq!(names(&third), ["c6"]);
+    assert_eq!(third["metadata"].get("continue"), None);
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lists_keep_to_the_revision_asked_for() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let first = admin.create(CONFIG_MAPS, &json!({"metadata": {"name": "a"}})).await;
+    admin.create(CONFIG_MAPS, &json!({"metadata": {"name": "b"}})).await.ok();
+    let at = |query: String| {
+        let admin = admin.clone();
+        async move { admin.get(&format!("{CONFIG_MAPS}?{query}")).await }
+    };
+    let exact = format!("resourceVersion={}&resourceVersionMatch=Exact", first.revision);
+    assert_eq!(names(&at(exact).await.ok()), ["a"]);
+    let fresh = format!("resourceVersion={}&resourceVersionMatch=NotOlderThan", first.revision);
+    assert_eq!(names(&at(fresh).await.ok()), ["a", "b"]);
+    let future = at("resourceVersion=999999".to_owned()).await;
+    assert!(
+        future.refusal().starts_with("504 Timeout: Timeout: Too large resource version: 999999")
+    );
+    assert_eq!(at("resourceVersionMatch=Exact".to_owned()).await.code, 422);
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tables_and_metadata_on_request() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let shaped = async |accept: &str| {
+        let request = Request::get("/api/v1/namespaces")
+            .header("accept", accept)
+            .body(Full::default())
+            .unwrap();
+        let response = admin.send(request).await;
+        let code = response.status();
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        (code, serde_json::from_slice::<Value>(&bytes).unwrap_or_default())
+    };
+    let (_, table) = shaped("application/json;as=Table;v=v1;g=meta.k8s.io,application/json").await;
+    assert_eq!(table["kind"], "Table");
+    assert_eq!(table["rows"][0]["cells"][0], "default");
+    assert_eq!(table["rows"][0]["object"]["kind"], "PartialObjectMetadata");
+    let accept = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io";
+    let (_, list) = shaped(accept).await;
+    assert_eq!(list["kind"], "PartialObjectMetadataList");
+    assert_eq!(list["items"][0].get("spec"), None);
+    let (code, _) = shaped("application/vnd.kubernetes.protobuf").await;
+    assert_eq!(code, 406);
+    cluster.stop().await;
+}

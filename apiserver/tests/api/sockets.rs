@@ -1,0 +1,118 @@
+//! Over real sockets: certificates, tokens, strangers, the `kube` client.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use http::{Request, StatusCode};
+use http_body_util::BodyExt;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
+use kontiki_base::{
+    pki::CertificateRequest,
+    tls::{self, Identity, Roots},
+};
+use kube::api::{Api, ListParams, PostParams};
+use serde_json::{Value, json};
+
+use crate::support::Cluster;
+
+/// Asks once over a connection of its own: status and body.
+async fn ask(
+    cluster: &Cluster,
+    address: std::net::SocketAddr,
+    identity: Option<&Identity>,
+    path: &str,
+    token: Option<&str>,
+) -> (StatusCode, Value) {
+    let roots = Roots { pem: cluster.authority.certificate_pem.clone() };
+    let config = tls::client_config(&roots, identity, &[b"http/1.1"]).unwrap();
+    let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::new(config));
+    let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let name = rustls::pki_types::ServerName::from(address.ip());
+    let stream = connector.connect(name, stream).await.unwrap();
+    let io = hyper_util::rt::TokioIo::new(stream);
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
+    cluster
+        .tasks
+        .spawn_infallible(kontiki_base::tasks::TaskKind::logged("test connection"), async {
+            drop(connection.await)
+        });
+    let mut request = Request::get(path).header("host", "localhost");
+    if let Some(token) = token {
+        request = request.header("authorization", format!("Bearer {token}"));
+    }
+    let request = request.body(String::new()).unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    let code = response.status();
+    let bytes = response.into_body().collect().await.unwrap().to_bytes();
+    (code, serde_json::from_slice(&bytes).unwrap_or_default())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strangers_see_health_and_version_only() {
+    let cluster = Cluster::start().await;
+    let address = cluster.listen().await;
+    for path in ["/livez", "/readyz", "/healthz", "/version"] {
+        assert_eq!(ask(&cluster, address, None, path, None).await.0, 200, "{path}");
+    }
+    for path in ["/api", "/apis", "/metrics", "/openapi/v2", "/api/v1/namespaces"] {
+        let (code, status) = ask(&cluster, address, None, path, None).await;
+        assert_eq!(code, 401, "{path}");
+        assert_eq!(status["reason"], "Unauthorized");
+    }
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificates_and_tokens_say_who_asks() {
+    let cluster = Cluster::start().await;
+    let address = cluster.listen().await;
+    let request = CertificateRequest::client("admin", &["system:masters"]);
+    let identity = cluster.authority.issue(&request).unwrap();
+    let (code, list) = ask(&cluster, address, Some(&identity), "/api/v1/namespaces", None).await;
+    assert_eq!(code, 200);
+    assert_eq!(list["items"].as_array().unwrap().len(), 4);
+    let admin = cluster.admin();
+    let data = |value: &str| STANDARD.encode(value);
+    let secret = json!({
+        "metadata": {"name": "bootstrap-token-abcdef"},
+        "type": "bootstrap.kubernetes.io/token",
+        "data": {
+            "token-id": data("abcdef"),
+            "token-secret": data("0123456789abcdef"),
+            "usage-bootstrap-authentication": data("true"),
+        },
+    });
+    admin.create("/api/v1/namespaces/kube-system/secrets", &secret).await.ok();
+    let api = "/api/v1/namespaces";
+    let (code, status) = ask(&cluster, address, None, api, Some("abcdef.0123456789abcdef")).await;
+    assert_eq!(code, 403);
+    assert!(status["message"].as_str().unwrap().contains("\"system:bootstrap:abcdef\""));
+    let (code, _) = ask(&cluster, address, None, api, Some("abcdef.0123456789abcdee")).await;
+    assert_eq!(code, 401);
+    let accounts = "/api/v1/namespaces/default/serviceaccounts";
+    admin.create(accounts, &json!({"metadata": {"name": "bot"}})).await.ok();
+    let made = admin.create(&format!("{accounts}/bot/token"), &json!({})).await.ok();
+    let token = made["status"]["token"].as_str().unwrap();
+    let (code, status) = ask(&cluster, address, None, api, Some(token)).await;
+    assert_eq!(code, 403);
+    assert!(status["message"].as_str().unwrap().contains("system:serviceaccount:default:bot"));
+    admin.delete(&format!("{accounts}/bot")).await.ok();
+    // The next read waits for the cache, so the account is gone there too.
+    assert_eq!(admin.get(&format!("{accounts}/bot")).await.code, 404);
+    assert_eq!(ask(&cluster, address, None, api, Some(token)).await.0, 401);
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_kube_client_works_in_process() {
+    let cluster = Cluster::start().await;
+    let client = kube::Client::new(cluster.admin().0, "default");
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    assert_eq!(namespaces.list(&ListParams::default()).await.unwrap().items.len(), 4);
+    let maps: Api<ConfigMap> = Api::namespaced(client, "default");
+    let map = ConfigMap {
+        metadata: kube::api::ObjectMeta { name: Some("a".to_owned()), ..Default::default() },
+        ..ConfigMap::default()
+    };
+    let made = maps.create(&PostParams::default(), &map).await.unwrap();
+    assert!(made.metadata.resource_version.is_some());
+    cluster.stop().await;
+}

@@ -1,0 +1,227 @@
+//! A server of one member in a folder of its own, and callers of it.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use kontiki_apiserver::{ApiServer, Body, InProcess, Options, Secrets, UserInfo};
+use kontiki_base::{
+    pki::{Authority, CertificateRequest, Usage},
+    tasks::Tasks,
+    tls::{self, ClientCertificates, Roots},
+};
+use kontiki_raft::{PeerTls, Start, Store, Timing};
+use serde_json::{Value, json};
+use tower::{Service, ServiceExt};
+
+/// A running server.
+pub struct Cluster {
+    pub server: ApiServer,
+    pub store: Store,
+    pub authority: Authority,
+    pub tasks: Tasks,
+    _folder: tempfile::TempDir,
+}
+
+/// A caller with an identity.
+#[derive(Clone)]
+pub struct Caller(pub InProcess);
+
+pub struct Answer {
+    pub code: StatusCode,
+    pub value: Value,
+    pub revision: u64,
+}
+
+impl Cluster {
+    pub async fn start() -> Cluster {
+        tls::install_provider();
+        let folder = tempfile::tempdir().unwrap();
+        let tasks = Tasks::new();
+        let store = open_store(&folder, &tasks).await;
+        let authority = Authority::generate("kontiki-cluster").unwrap();
+        let secrets = Secrets {
+            service_account_key: Authority::generate("sa").unwrap().key_pem,
+            cluster_roots: Roots { pem: authority.certificate_pem.clone() },
+            kubelet_client: authority
+                .issue(&CertificateRequest::client("kube-apiserver-kubelet-client", &[]))
+                .unwrap(),
+        };
+        let options = Options::new("test", "192.0.2.1".parse().unwrap(), secrets);
+        let server = ApiServer::new(options, store.clone(), &tasks).unwrap();
+        server.ready().wait_for(|ready| *ready).await.unwrap();
+        Cluster { server, store, authority, tasks, _folder: folder }
+    }
+
+    /// The administrator.
+    pub fn admin(&self) -> Caller {
+        self.user("admin", &["system:masters"])
+    }
+
+    pub fn user(&self, name: &str, groups: &[&str]) -> Caller {
+        Caller(self.server.in_process(UserInfo::new(name, groups)))
+    }
+
+    /// Serves a free port.
+    pub async fn listen(&self) -> SocketAddr {
+        let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let request = CertificateRequest::serving(
+            "kube-apiserver",
+            vec!["localhost".to_owned()],
+            vec![local],
+            Usage::Server,
+        );
+        let identity = self.authority.issue(&request).unwrap();
+        let roots = Roots { pem: self.authority.certificate_pem.clone() };
+        let alpn: [&[u8]; 2] = [b"h2", b"http/1.1"];
+        let config =
+            tls::server_config(&identity, &roots, ClientCertificates::Optional, &alpn).unwrap();
+        let listener = tokio::net::TcpListener::bind((local, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        self.server.serve(listener, config, &self.tasks);
+        address
+    }
+
+    pub async fn stop(self) {
+        self.tasks.stop().await;
+        self.store.shutdown().await.unwrap();
+    }
+}
+
+async fn open_store(folder: &tempfile::TempDir, tasks: &Tasks) -> Store {
+    let authority = Authority::generate("kontiki-store").unwrap();
+    let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let request =
+        CertificateRequest::serving("test", vec!["localhost".to_owned()], vec![local], Usage::Peer);
+    let options = kontiki_raft::Options {
+        data_dir: folder.path().join("store"),
+        name: "test".to_owned(),
+        listen: SocketAddr::new(local, 0),
+        peer_address: "127.0.0.1:0".to_owned(),
+        api_address: "127.0.0.1:0".to_owned(),
+        tls: PeerTls {
+            identity: authority.issue(&request).unwrap(),
+            roots: Roots { pem: authority.certificate_pem.clone() },
+        },
+        timing: Timing::default(),
+        start: Start::Bootstrap,
+    };
+    Store::open(options, tasks).await.unwrap()
+}
+
+impl Caller {
+    pub async fn send(&self, request: Request<Full<Bytes>>) -> Response<Body> {
+        let mut service = self.0.clone();
+        ServiceExt::<Request<Full<Bytes>>>::ready(&mut service).await.unwrap();
+        service.call(request).await.unwrap()
+    }
+
+    pub async fn call(
+        &self,
+        method: Method,
+        uri: &str,
+        media_type: &str,
+        body: impl Into<Bytes>,
+    ) -> Answer {
+        let request = Request::builder()
+            .method(method)
+            .uri(uri)
+            .header("content-type", media_type)
+            .body(Full::new(body.into()))
+            .unwrap();
+        let response = self.send(request).await;
+        let code = response.status();
+        let revision = response
+            .headers()
+            .get("kontiki-revision")
+            .map_or(0, |value| value.to_str().unwrap().parse().unwrap());
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        let value = serde_json::from_slice(&bytes)
+            .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()));
+        Answer { code, value, revision }
+    }
+
+    pub async fn get(&self, uri: &str) -> Answer {
+        self.call(Method::GET, uri, "application/json", "").await
+    }
+
+    pub async fn create(&self, uri: &str, object: &Value) -> Answer {
+        self.call(Method::POST, uri, "application/json", object.to_string()).await
+    }
+
+    pub async fn update(&self, uri: &str, object: &Value) -> Answer {
+        self.call(Method::PUT, uri, "application/json", object.to_string()).await
+    }
+
+    pub async fn merge(&self, uri: &str, patch: &Value) -> Answer {
+        let media_type = "application/merge-patch+json";
+        self.call(Method::PATCH, uri, media_type, patch.to_string()).await
+    }
+
+    pub async fn delete(&self, uri: &str) -> Answer {
+        self.call(Method::DELETE, uri, "application/json", "").await
+    }
+
+    /// Opens a watch; its lines come one by one.
+    pub async fn watch(&self, uri: &str) -> Lines {
+        let request = Request::get(uri).body(Full::new(Bytes::new())).unwrap();
+        self.watch_request(request).await
+    }
+
+    pub async fn watch_request(&self, request: Request<Full<Bytes>>) -> Lines {
+        let response = self.send(request).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        Lines { body: response.into_body(), buffer: Vec::new() }
+    }
+}
+
+impl Answer {
+    #[track_caller]
+    pub fn ok(self) -> Value {
+        assert!(self.code.is_success(), "{}: {}", self.code, self.value);
+        self.value
+    }
+
+    /// `CODE REASON: MESSAGE`.
+    pub fn refusal(&self) -> String {
+        let text = |field: &str| self.value[field].as_str().unwrap_or_default();
+        format!("{} {}: {}", self.code.as_u16(), text("reason"), text("message"))
+    }
+}
+
+/// The lines of a watch.
+pub struct Lines {
+    body: Body,
+    buffer: Vec<u8>,
+}
+
+impl Lines {
+    pub async fn next(&mut self) -> Option<Value> {
+        loop {
+            if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.buffer.drain(..=end).collect();
+                return Some(serde_json::from_slice(&line).unwrap());
+            }
+            let frame = self.body.frame().await?.unwrap();
+            self.buffer.extend_from_slice(&frame.into_data().unwrap());
+        }
+    }
+
+    /// The next line as `TYPE NAME @REVISION`, bookmarks without name.
+    pub async fn event(&mut self) -> String {
+        let waited = std::time::Duration::from_secs(20);
+        let line = tokio::time::timeout(waited, self.next()).await.expect("an event in time");
+        let Some(line) = line else { return "end".to_owned() };
+        let meta = &line["object"]["metadata"];
+        let name = meta["name"].as_str().unwrap_or("-");
+        let revision = meta["resourceVersion"].as_str().unwrap_or_default();
+        format!("{} {name} @{revision}", line["type"].as_str().unwrap())
+    }
+}
+
+pub fn config_map(name: &str) -> Value {
+    json!({"metadata": {"name": name}, "data": {"a": "b"}})
+}
+
+pub const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
