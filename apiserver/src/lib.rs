@@ -16,6 +16,7 @@ pub mod authn;
 pub mod authz;
 mod bootstrap;
 pub mod cache;
+mod compaction;
 pub mod core;
 pub mod discovery;
 mod endpoints;

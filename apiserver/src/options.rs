@@ -42,6 +42,8 @@ pub struct Options {
     pub min_request_timeout: Duration,
     /// How often watches get a bookmark.
     pub bookmark_interval: Duration,
+    /// How much history is kept, and how often what is older is dropped.
+    pub compaction_interval: Duration,
     /// Most requests at a time that change something.
     pub max_mutating_inflight: usize,
     /// Most requests at a time that do not.
@@ -69,6 +71,7 @@ impl Options {
             request_timeout: Duration::from_secs(60),
             min_request_timeout: Duration::from_secs(1800),
             bookmark_interval: Duration::from_secs(60),
+            compaction_interval: Duration::from_secs(300),
             max_mutating_inflight: 200,
             max_inflight: 400,
         }

@@ -36,6 +36,7 @@ use crate::{
     authz::{self, Authorizer},
     bootstrap,
     cache::{Caches, feed},
+    compaction,
     core::Core,
     exchange::{Exchange, Source},
     extension::Extension,
@@ -49,6 +50,7 @@ use crate::{
 const ACCEPT: TaskKind = TaskKind::vital("API listener");
 const CONNECTION: TaskKind = TaskKind::logged("API connection");
 const FEED: TaskKind = TaskKind::vital("watch cache");
+const COMPACTION: TaskKind = TaskKind::logged("compaction");
 const POLICY: TaskKind = TaskKind::vital("access policy");
 const BOOTSTRAP: TaskKind = TaskKind::vital("API bootstrap");
 
@@ -109,6 +111,7 @@ impl ApiServer {
         });
         let (caches, storage) = (core.caches.clone(), core.storage.clone());
         tasks.spawn_infallible(FEED, feed::run(caches, storage, tasks.shutdown()));
+        tasks.spawn_infallible(COMPACTION, compaction::run(core.clone(), tasks.shutdown()));
         tasks.spawn_infallible(POLICY, authz::follow::run(core.clone(), tasks.shutdown()));
         tasks.spawn_infallible(BOOTSTRAP, bootstrap::run(core.clone(), tasks.shutdown()));
         Ok(ApiServer { core })

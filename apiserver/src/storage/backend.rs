@@ -18,6 +18,10 @@ pub trait Backend: Send + Sync + 'static {
     async fn watch(&self, request: WatchRequest) -> Result<Box<dyn Changes>, BackendError>;
     /// A revision that covers everything acknowledged so far, applied here.
     async fn read_index(&self) -> Result<Revision, BackendError>;
+    /// Gives up history below a revision.
+    async fn compact(&self, revision: Revision) -> Result<(), BackendError>;
+    /// Whether this member leads.
+    fn leads(&self) -> bool;
     /// A new lease.
     async fn lease_grant(&self, ttl: Duration) -> Result<LeaseId, BackendError>;
 }

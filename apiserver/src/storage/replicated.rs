@@ -40,6 +40,14 @@ impl Backend for Store {
         Store::read_index(self).await.map_err(failed)
     }
 
+    async fn compact(&self, revision: Revision) -> Result<(), BackendError> {
+        Store::compact(self, revision).await.map_err(failed)
+    }
+
+    fn leads(&self) -> bool {
+        self.leadership().borrow().fence.is_some()
+    }
+
     async fn lease_grant(&self, ttl: Duration) -> Result<LeaseId, BackendError> {
         Store::lease_grant(self, ttl).await.map_err(failed)
     }

@@ -1,5 +1,7 @@
 //! The API server on a real store: over real sockets, and in this process.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod access;
 mod deletes;
 mod lists;

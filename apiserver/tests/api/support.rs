@@ -16,26 +16,26 @@ use serde_json::{Value, json};
 use tower::{Service, ServiceExt};
 
 /// A running server.
-pub struct Cluster {
-    pub server: ApiServer,
-    pub store: Store,
-    pub authority: Authority,
-    pub tasks: Tasks,
+pub(crate) struct Cluster {
+    pub(crate) server: ApiServer,
+    pub(crate) store: Store,
+    pub(crate) authority: Authority,
+    pub(crate) tasks: Tasks,
     _folder: tempfile::TempDir,
 }
 
 /// A caller with an identity.
 #[derive(Clone)]
-pub struct Caller(pub InProcess);
+pub(crate) struct Caller(pub(crate) InProcess);
 
-pub struct Answer {
-    pub code: StatusCode,
-    pub value: Value,
-    pub revision: u64,
+pub(crate) struct Answer {
+    pub(crate) code: StatusCode,
+    pub(crate) value: Value,
+    pub(crate) revision: u64,
 }
 
 impl Cluster {
-    pub async fn start() -> Cluster {
+    pub(crate) async fn start() -> Cluster {
         tls::install_provider();
         let folder = tempfile::tempdir().unwrap();
         let tasks = Tasks::new();
@@ -55,16 +55,16 @@ impl Cluster {
     }
 
     /// The administrator.
-    pub fn admin(&self) -> Caller {
+    pub(crate) fn admin(&self) -> Caller {
         self.user("admin", &["system:masters"])
     }
 
-    pub fn user(&self, name: &str, groups: &[&str]) -> Caller {
+    pub(crate) fn user(&self, name: &str, groups: &[&str]) -> Caller {
         Caller(self.server.in_process(UserInfo::new(name, groups)))
     }
 
     /// Serves a free port.
-    pub async fn listen(&self) -> SocketAddr {
+    pub(crate) async fn listen(&self) -> SocketAddr {
         let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let request = CertificateRequest::serving(
             "kube-apiserver",
@@ -83,7 +83,7 @@ impl Cluster {
         address
     }
 
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.tasks.stop().await;
         self.store.shutdown().await.unwrap();
     }
@@ -111,13 +111,13 @@ async fn open_store(folder: &tempfile::TempDir, tasks: &Tasks) -> Store {
 }
 
 impl Caller {
-    pub async fn send(&self, request: Request<Full<Bytes>>) -> Response<Body> {
+    pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Response<Body> {
         let mut service = self.0.clone();
         ServiceExt::<Request<Full<Bytes>>>::ready(&mut service).await.unwrap();
         service.call(request).await.unwrap()
     }
 
-    pub async fn call(
+    pub(crate) async fn call(
         &self,
         method: Method,
         uri: &str,
@@ -142,34 +142,34 @@ impl Caller {
         Answer { code, value, revision }
     }
 
-    pub async fn get(&self, uri: &str) -> Answer {
+    pub(crate) async fn get(&self, uri: &str) -> Answer {
         self.call(Method::GET, uri, "application/json", "").await
     }
 
-    pub async fn create(&self, uri: &str, object: &Value) -> Answer {
+    pub(crate) async fn create(&self, uri: &str, object: &Value) -> Answer {
         self.call(Method::POST, uri, "application/json", object.to_string()).await
     }
 
-    pub async fn update(&self, uri: &str, object: &Value) -> Answer {
+    pub(crate) async fn update(&self, uri: &str, object: &Value) -> Answer {
         self.call(Method::PUT, uri, "application/json", object.to_string()).await
     }
 
-    pub async fn merge(&self, uri: &str, patch: &Value) -> Answer {
+    pub(crate) async fn merge(&self, uri: &str, patch: &Value) -> Answer {
         let media_type = "application/merge-patch+json";
         self.call(Method::PATCH, uri, media_type, patch.to_string()).await
     }
 
-    pub async fn delete(&self, uri: &str) -> Answer {
+    pub(crate) async fn delete(&self, uri: &str) -> Answer {
         self.call(Method::DELETE, uri, "application/json", "").await
     }
 
     /// Opens a watch; its lines come one by one.
-    pub async fn watch(&self, uri: &str) -> Lines {
+    pub(crate) async fn watch(&self, uri: &str) -> Lines {
         let request = Request::get(uri).body(Full::new(Bytes::new())).unwrap();
         self.watch_request(request).await
     }
 
-    pub async fn watch_request(&self, request: Request<Full<Bytes>>) -> Lines {
+    pub(crate) async fn watch_request(&self, request: Request<Full<Bytes>>) -> Lines {
         let response = self.send(request).await;
         assert_eq!(response.status(), StatusCode::OK);
         Lines { body: response.into_body(), buffer: Vec::new() }
@@ -178,26 +178,26 @@ impl Caller {
 
 impl Answer {
     #[track_caller]
-    pub fn ok(self) -> Value {
+    pub(crate) fn ok(self) -> Value {
         assert!(self.code.is_success(), "{}: {}", self.code, self.value);
         self.value
     }
 
     /// `CODE REASON: MESSAGE`.
-    pub fn refusal(&self) -> String {
+    pub(crate) fn refusal(&self) -> String {
         let text = |field: &str| self.value[field].as_str().unwrap_or_default();
         format!("{} {}: {}", self.code.as_u16(), text("reason"), text("message"))
     }
 }
 
 /// The lines of a watch.
-pub struct Lines {
+pub(crate) struct Lines {
     body: Body,
     buffer: Vec<u8>,
 }
 
 impl Lines {
-    pub async fn next(&mut self) -> Option<Value> {
+    pub(crate) async fn next(&mut self) -> Option<Value> {
         loop {
             if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = self.buffer.drain(..=end).collect();
@@ -209,7 +209,7 @@ impl Lines {
     }
 
     /// The next line as `TYPE NAME @REVISION`, bookmarks without name.
-    pub async fn event(&mut self) -> String {
+    pub(crate) async fn event(&mut self) -> String {
         let waited = std::time::Duration::from_secs(20);
         let line = tokio::time::timeout(waited, self.next()).await.expect("an event in time");
         let Some(line) = line else { return "end".to_owned() };
@@ -220,8 +220,8 @@ impl Lines {
     }
 }
 
-pub fn config_map(name: &str) -> Value {
+pub(crate) fn config_map(name: &str) -> Value {
     json!({"metadata": {"name": name}, "data": {"a": "b"}})
 }
 
-pub const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
+pub(crate) const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
