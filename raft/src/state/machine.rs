@@ -27,8 +27,9 @@ use crate::{
     types::WatchBatch,
 };
 
-/// Entries that are applied as one write.
+/// Entries that are applied as one write, and their bytes unless one alone is larger.
 const BATCH_ENTRIES_MAX: usize = 1_024;
+const BATCH_BYTES_MAX: usize = 4 << 20;
 
 /// Applies entries to the state.
 pub(crate) struct StateMachine {
@@ -112,6 +113,26 @@ impl StateMachine {
     }
 }
 
+/// Cuts a batch into parts of bounded size.
+fn by_bytes(batch: Vec<(Entry, Option<Responder>)>) -> Vec<Vec<(Entry, Option<Responder>)>> {
+    let mut parts = Vec::new();
+    let (mut part, mut bytes) = (Vec::new(), 0);
+    for item in batch {
+        let size = match &item.0.payload {
+            EntryPayload::Normal(proposal) => proposal.0.len(),
+            EntryPayload::Blank | EntryPayload::Membership(_) => 0,
+        };
+        if bytes + size > BATCH_BYTES_MAX && !part.is_empty() {
+            parts.push(std::mem::take(&mut part));
+            bytes = 0;
+        }
+        bytes += size;
+        part.push(item);
+    }
+    parts.push(part);
+    parts
+}
+
 impl RaftStateMachine<TypeConfig> for StateMachine {
     type SnapshotData = SnapshotFiles;
     type SnapshotBuilder = Builder;
@@ -133,7 +154,9 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             {
                 return Err(other("the log was closed before its entries were durable"));
             }
-            self.apply_batch(batch)?;
+            for part in by_bytes(batch) {
+                self.apply_batch(part)?;
+            }
         }
         Ok(())
     }

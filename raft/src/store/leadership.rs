@@ -71,7 +71,8 @@ impl Inner {
             let metrics = metrics::store();
             if now.leader.is_some() && before.leader != now.leader {
                 metrics.leader_changes.inc();
-                tracing::info!(member = %self.identified.member, leader = ?now.leader, "the leader is known");
+                let leader = now.leader.unwrap_or_default();
+                tracing::info!(member = %self.identified.member, %leader, "the leader is known");
             }
             metrics.has_leader.set(i64::from(now.leader.is_some()));
             metrics.is_leader.set(i64::from(now.fence.is_some()));

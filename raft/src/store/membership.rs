@@ -298,10 +298,13 @@ impl Inner {
 
     /// Gives leadership away before this member stops.
     pub(super) async fn hand_over(&self) {
-        let leads = self.leadership.borrow().leader == Some(self.identified.member);
-        if leads {
-            let outcome = self.transfer().await;
-            tracing::info!(?outcome, "handed leadership over");
+        let own = self.identified.member;
+        let leads = self.leadership.borrow().leader == Some(own);
+        if leads && self.members().iter().any(|member| member.voter && member.id != own) {
+            match self.transfer().await {
+                Attempt::Done(()) => tracing::info!("handed leadership over"),
+                outcome => tracing::info!(?outcome, "could not hand leadership over"),
+            }
         }
     }
 }

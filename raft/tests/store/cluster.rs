@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
+use kontiki_base::tasks::Tasks;
 use kontiki_raft::{
     Consistency, KeyRange, Member, MemberId, Options, RangeRequest, Revision, Start, Store, Watch,
     WatchEventKind, WatchRequest,
@@ -21,7 +22,7 @@ impl Node {
     async fn start(lab: &Lab, name: &str, start: Start) -> Node {
         let folder = Folder::new();
         let options = lab.options(name, folder.path().to_owned(), start);
-        let store = Store::open(options.clone(), &lab.tasks).await.unwrap();
+        let store = Store::open(options.clone(), &Tasks::new()).await.unwrap();
         Node { store, options, folder }
     }
 
@@ -40,8 +41,8 @@ impl Node {
         (self.options, self.folder)
     }
 
-    async fn reopen((options, folder): (Options, Folder), lab: &Lab) -> Node {
-        let store = Store::open(options.clone(), &lab.tasks).await.unwrap();
+    async fn reopen((options, folder): (Options, Folder)) -> Node {
+        let store = Store::open(options.clone(), &Tasks::new()).await.unwrap();
         Node { store, options, folder }
     }
 }
@@ -236,7 +237,7 @@ async fn a_restarted_member_serves_only_what_is_up_to_date() {
     nodes.rotate_left(leader);
     let stopped = nodes.remove(1).stop().await;
     nodes[0].store.txn(put("a", "while away")).await.unwrap();
-    let back = Node::reopen(stopped, &lab).await;
+    let back = Node::reopen(stopped).await;
     back.store.ready().await.unwrap();
     let local = RangeRequest { consistency: Consistency::Serializable, ..all() };
     assert_eq!(dump(&back.store, local).await, "a=while away@2");
@@ -244,7 +245,7 @@ async fn a_restarted_member_serves_only_what_is_up_to_date() {
     // A leader that stops hands over first.
     let stopped = nodes.remove(0).stop().await;
     nodes[0].store.txn(put("a", "without it")).await.unwrap();
-    let back = Node::reopen(stopped, &lab).await;
+    let back = Node::reopen(stopped).await;
     assert!(!back.store.is_ready());
     back.store.ready().await.unwrap();
     back.store.txn(put("a", "again")).await.unwrap();
@@ -268,7 +269,7 @@ async fn a_whole_cluster_comes_back_after_a_full_stop() {
     // One after the other, so that the first two must find each other.
     let mut nodes = Vec::new();
     for left in stopped {
-        nodes.push(Node::reopen(left, &lab).await);
+        nodes.push(Node::reopen(left).await);
     }
     for node in &nodes {
         node.store.ready().await.unwrap();
@@ -285,11 +286,11 @@ async fn a_taken_port_is_an_error_and_leaves_the_folder_free() {
     let mut options = lab.options("m1", folder.path().to_owned(), Start::Bootstrap);
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let free = std::mem::replace(&mut options.listen, taken.local_addr().unwrap());
-    let refused = Store::open(options.clone(), &lab.tasks).await.unwrap_err().to_string();
+    let refused = Store::open(options.clone(), &Tasks::new()).await.unwrap_err().to_string();
     assert!(refused.contains("cannot serve peers on"), "{refused}");
     options.listen = free;
     eventually("the folder is free", async || {
-        match Store::open(options.clone(), &lab.tasks).await {
+        match Store::open(options.clone(), &Tasks::new()).await {
             Ok(store) => store.shutdown().await.is_ok(),
             Err(_) => false,
         }
@@ -306,7 +307,7 @@ async fn a_member_that_moves_tells_the_cluster_where_it_is() {
     let (mut options, folder) = nodes.remove(1).stop().await;
     options.listen = free_address();
     options.peer_address = options.listen.to_string();
-    let moved = Node::reopen((options.clone(), folder), &lab).await;
+    let moved = Node::reopen((options.clone(), folder)).await;
     let id = moved.store.id();
     eventually("the new address is known", async || {
         let members = nodes[0].store.members();
@@ -355,7 +356,7 @@ async fn a_stranger_is_refused() {
     let foreign = Node::start(&other, "x1", Start::Join).await;
     let folder = Folder::new();
     let options = lab.options("m2", folder.path().to_owned(), Start::Bootstrap);
-    let elsewhere = Store::open(options.clone(), &lab.tasks).await.unwrap();
+    let elsewhere = Store::open(options.clone(), &Tasks::new()).await.unwrap();
     elsewhere.txn(put("mine", "1")).await.unwrap();
     let wrong = Member {
         id: elsewhere.id(),

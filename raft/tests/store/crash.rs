@@ -6,6 +6,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+use kontiki_base::tasks::Tasks;
 use kontiki_raft::{Error, KeyRange, RangeRequest, Revision, Start, Store};
 
 use crate::lab::{Folder, Lab, put};
@@ -147,7 +148,7 @@ async fn a_damaged_log_is_refused_instead_of_forgotten() {
     bytes[middle] ^= 0x40;
     std::fs::write(&path, bytes).unwrap();
     let options = lab.options("m1", folder.path().to_owned(), Start::Bootstrap);
-    match Store::open(options, &lab.tasks).await {
+    match Store::open(options, &Tasks::new()).await {
         Err(Error::DataFolder { reason, .. }) => assert!(reason.contains("orrupt"), "{reason}"),
         other => panic!("opened a damaged log: {other:?}"),
     }

@@ -1,7 +1,7 @@
 //! Members in folders, with certificates of one authority.
 
 use std::{
-    net::{SocketAddr, TcpListener},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
 };
 
@@ -32,14 +32,13 @@ impl Folder {
 /// One authority for all members of a test.
 pub(crate) struct Lab {
     authority: Authority,
-    pub(crate) tasks: Tasks,
 }
 
 impl Lab {
     pub(crate) fn new() -> Lab {
         let filter = std::env::var("KONTIKI_TEST_LOG").unwrap_or_else(|_| "off".to_owned());
         let _ = kontiki_base::telemetry::init(&filter, LogFormat::Text);
-        Lab { authority: Authority::generate("kontiki-store").unwrap(), tasks: Tasks::new() }
+        Lab { authority: Authority::generate("kontiki-store").unwrap() }
     }
 
     pub(crate) fn options(&self, name: &str, folder: PathBuf, start: Start) -> Options {
@@ -61,13 +60,16 @@ impl Lab {
     }
 
     pub(crate) async fn open(&self, name: &str, folder: &Path, start: Start) -> Store {
-        Store::open(self.options(name, folder.to_owned(), start), &self.tasks).await.unwrap()
+        Store::open(self.options(name, folder.to_owned(), start), &Tasks::new()).await.unwrap()
     }
 }
 
-/// A loopback address nobody listens on.
+/// A loopback address nobody listens on. Every test process has an address of its own, so that
+/// no other can take the port meanwhile.
 pub(crate) fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    let address = Ipv4Addr::new(127, 64 | (high & 63), middle, low);
+    TcpListener::bind((address, 0)).unwrap().local_addr().unwrap()
 }
 
 pub(crate) fn put(key: &str, value: &str) -> Txn {
