@@ -142,6 +142,10 @@ pub(crate) struct CommonSettings {
     #[arg(long, env = "KONTIKI_CONTAINER_RUNTIME_ENDPOINT", value_name = "SOCKET")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) container_runtime_endpoint: Option<String>,
+    /// Parent of all pods' cgroups [default: /kubepods]
+    #[arg(long, env = "KONTIKI_CGROUP_ROOT", value_name = "PATH")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cgroup_root: Option<String>,
     /// How often the kubelet reports its node [default: 10s]
     #[arg(long, env = "KONTIKI_NODE_STATUS_UPDATE_FREQUENCY", value_name = "TIME", value_parser = duration::parse)]
     #[serde(skip_serializing_if = "Option::is_none", with = "duration::option")]
@@ -175,6 +179,7 @@ pub(crate) struct Common {
     pub(crate) node_ip: Option<IpAddr>,
     pub(crate) kubelet_port: u16,
     pub(crate) container_runtime_endpoint: Option<String>,
+    pub(crate) cgroup_root: Option<String>,
     pub(crate) node_status_update_frequency: Duration,
 }
 
@@ -238,6 +243,7 @@ impl Common {
             node_ip: settings.node_ip,
             kubelet_port: settings.kubelet_port.unwrap_or(10250),
             container_runtime_endpoint: settings.container_runtime_endpoint,
+            cgroup_root: settings.cgroup_root,
             node_status_update_frequency: settings
                 .node_status_update_frequency
                 .unwrap_or(Duration::from_secs(10)),

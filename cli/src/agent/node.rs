@@ -39,6 +39,13 @@ fn kubelet_options(config: &Common, parts: &Parts) -> kontiki_kubelet::Options {
         _ => std::net::Ipv4Addr::UNSPECIFIED.into(),
     };
     let interval = config.node_status_update_frequency;
+    let defaults = kontiki_kubelet::Options::new(
+        &parts.name,
+        parts.addresses.clone(),
+        config.data_dir.join("kubelet"),
+        parts.serving.clone(),
+        parts.roots.clone(),
+    );
     kontiki_kubelet::Options {
         containerd_endpoint: config
             .container_runtime_endpoint
@@ -50,13 +57,8 @@ fn kubelet_options(config: &Common, parts: &Parts) -> kontiki_kubelet::Options {
         lease_renew_interval: interval,
         lease_duration: interval * 4,
         status_update_interval: interval,
-        ..kontiki_kubelet::Options::new(
-            &parts.name,
-            parts.addresses.clone(),
-            config.data_dir.join("kubelet"),
-            parts.serving.clone(),
-            parts.roots.clone(),
-        )
+        cgroup_root: config.cgroup_root.clone().unwrap_or(defaults.cgroup_root.clone()),
+        ..defaults
     }
 }
 
