@@ -131,3 +131,11 @@ fn patched_values_are_checked_too() {
     let wrong = conform_patched(POD, patch.clone(), &patch, FieldValidation::Warn);
     assert_eq!(wrong.expect_err("wrong type").code, 422);
 }
+
+#[test]
+fn what_conforms_is_left_alone() {
+    let body = r#"{"metadata":{"name":"x","finalizers":[]},"spec":{"hostNetwork":false,"nodeSelector":{},"containers":[{"name":"a","args":[""],"env":[{"name":"E","value":""}],"resources":{"limits":{"cpu":"0.10"}}}],"activeDeadlineSeconds":0}}"#;
+    let once = decode(POD, body.as_bytes(), FieldValidation::Strict).expect("it conforms").object;
+    let twice = conform_stored(POD, once.clone()).expect("it still conforms");
+    assert_eq!(once.to_string(), twice.to_string());
+}

@@ -1,6 +1,6 @@
 //! What many validators check, with the errors they gather.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use kontiki_api::{
     Object,
@@ -185,6 +185,11 @@ impl Check {
             self.push(Error::immutable(at, as_value(new)));
         }
     }
+}
+
+/// A part of a struct, or its default: read, never copied.
+pub(super) fn or_default<T: Clone + Default>(part: Option<&T>) -> Cow<'_, T> {
+    part.map_or_else(|| Cow::Owned(T::default()), Cow::Borrowed)
 }
 
 /// A part of a struct as JSON, for messages.

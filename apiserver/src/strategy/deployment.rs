@@ -46,15 +46,16 @@ impl Strategy for Deployments {
     fn validate_update(&self, object: &Value, old: &Value) -> Errors {
         check::typed_pair(object, old, |new: &Deployment, old: &Deployment, check| {
             validate(new, check);
-            let selector = |all: &Deployment| all.spec.clone().unwrap_or_default().selector;
             let at = Path::new("spec").child("selector");
-            check.immutable(&at, &selector(new), &selector(old));
+            let (new, old) = (&new.spec, &old.spec);
+            let (new, old) = (check::or_default(new.as_ref()), check::or_default(old.as_ref()));
+            check.immutable(&at, &new.selector, &old.selector);
         })
     }
 
     fn validate_status_update(&self, object: &Value, _: &Value) -> Errors {
         check::typed(object, |deployment: &Deployment, check| {
-            let status = deployment.status.clone().unwrap_or_default();
+            let status = check::or_default(deployment.status.as_ref());
             let at = Path::new("status");
             check.not_negative(&at.child("observedGeneration"), status.observed_generation);
             check.not_negative(&at.child("replicas"), status.replicas);
@@ -78,10 +79,10 @@ impl Strategy for Deployments {
 
 fn validate(deployment: &Deployment, check: &mut Check) {
     let at = Path::new("spec");
-    let spec = deployment.spec.clone().unwrap_or_default();
+    let spec = check::or_default(deployment.spec.as_ref());
     check.not_negative(&at.child("replicas"), spec.replicas);
     replica_set::selected_template(check, &at, &spec.selector, &spec.template, "deployment");
-    strategy(check, &at.child("strategy"), &spec.strategy.clone().unwrap_or_default());
+    strategy(check, &at.child("strategy"), &check::or_default(spec.strategy.as_ref()));
     check.not_negative(&at.child("minReadySeconds"), spec.min_ready_seconds);
     check.not_negative(&at.child("revisionHistoryLimit"), spec.revision_history_limit);
     deadline(check, &at, &spec);

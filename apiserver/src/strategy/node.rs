@@ -48,8 +48,8 @@ impl Strategy for Nodes {
         check::typed_pair(object, old, |new: &Node, old: &Node, check| {
             validate(new, check);
             let at = Path::new("spec");
-            let new = new.spec.clone().unwrap_or_default();
-            let old = old.spec.clone().unwrap_or_default();
+            let new = check::or_default(new.spec.as_ref());
+            let old = check::or_default(old.spec.as_ref());
             if old.pod_cidrs.iter().flatten().next().is_some() && new.pod_cidrs != old.pod_cidrs {
                 check.forbidden(
                     &at.child("podCIDRs"),

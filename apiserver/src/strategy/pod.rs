@@ -86,7 +86,7 @@ impl Strategy for Pods {
 }
 
 fn validate(pod: &Pod, check: &mut Check) {
-    let spec = pod.spec.clone().unwrap_or_default();
+    let spec = check::or_default(pod.spec.as_ref());
     pod_spec::validate(check, &Path::new("spec"), &spec);
     if spec.ephemeral_containers.iter().flatten().next().is_some() {
         let running = pod.status.as_ref().is_some_and(|status| status.phase.is_some());

@@ -18,7 +18,7 @@ use kontiki_api::{
 
 pub(super) use defaults::set_defaults;
 
-use super::check::Check;
+use super::check::{self, Check};
 
 const RESTART_POLICIES: &[&str] = &["Always", "OnFailure", "Never"];
 const DNS_POLICIES: &[&str] = &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];
@@ -54,7 +54,7 @@ pub(super) fn validate_template(check: &mut Check, at: &Path, template: &PodTemp
         check.labels(&at.child("labels"), metadata.labels.as_ref());
         check.annotations(&at.child("annotations"), metadata.annotations.as_ref());
     }
-    let spec = template.spec.clone().unwrap_or_default();
+    let spec = check::or_default(template.spec.as_ref());
     validate(check, &at.child("spec"), &spec);
     if spec.ephemeral_containers.iter().flatten().next().is_some() {
         check.forbidden(
@@ -77,8 +77,8 @@ fn policies(check: &mut Check, at: &Path, spec: &PodSpec) {
     } else {
         check.one_of(&at.child("dnsPolicy"), dns, DNS_POLICIES);
     }
-    let config = spec.dns_config.clone().unwrap_or_default();
-    let servers = config.nameservers.unwrap_or_default();
+    let config = check::or_default(spec.dns_config.as_ref());
+    let servers = config.nameservers.as_deref().unwrap_or_default();
     let servers_at = at.child("dnsConfig").child("nameservers");
     if dns == "None" && servers.is_empty() {
         check.required(
@@ -88,7 +88,7 @@ fn policies(check: &mut Check, at: &Path, spec: &PodSpec) {
     }
     if servers.len() > NAMESERVERS_MAX {
         let detail = "must not have more than 3 nameservers";
-        check.invalid(&servers_at, servers.clone(), detail);
+        check.invalid(&servers_at, servers.to_vec(), detail);
     }
     for (index, server) in servers.iter().enumerate() {
         let wrong = names::ip_address(server);

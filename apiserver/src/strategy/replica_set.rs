@@ -38,9 +38,10 @@ impl Strategy for ReplicaSets {
     fn validate_update(&self, object: &Value, old: &Value) -> Errors {
         check::typed_pair(object, old, |new: &ReplicaSet, old: &ReplicaSet, check| {
             validate(new, check);
-            let selector = |set: &ReplicaSet| set.spec.clone().unwrap_or_default().selector;
             let at = Path::new("spec").child("selector");
-            check.immutable(&at, &selector(new), &selector(old));
+            let (new, old) = (&new.spec, &old.spec);
+            let (new, old) = (check::or_default(new.as_ref()), check::or_default(old.as_ref()));
+            check.immutable(&at, &new.selector, &old.selector);
         })
     }
 
@@ -51,10 +52,10 @@ impl Strategy for ReplicaSets {
 
 fn validate(set: &ReplicaSet, check: &mut Check) {
     let at = Path::new("spec");
-    let spec = set.spec.clone().unwrap_or_default();
+    let spec = check::or_default(set.spec.as_ref());
     check.not_negative(&at.child("replicas"), spec.replicas);
     check.not_negative(&at.child("minReadySeconds"), spec.min_ready_seconds);
-    let template = spec.template.unwrap_or_default();
+    let template = check::or_default(spec.template.as_ref());
     selected_template(check, &at, &spec.selector, &template, "replicaset");
 }
 
@@ -92,7 +93,7 @@ pub(super) fn selected_template(
         );
     }
     pod_spec::validate_template(check, &at, template);
-    let spec = template.spec.clone().unwrap_or_default();
+    let spec = check::or_default(template.spec.as_ref());
     let restart = spec.restart_policy.as_deref().unwrap_or_default();
     if !restart.is_empty() {
         check.one_of(&at.child("spec").child("restartPolicy"), restart, &["Always"]);

@@ -17,17 +17,20 @@ const FROZEN: &str = "pod updates may not change fields other than \
 /// Checks an update of the pod itself.
 pub(super) fn validate(new: &Pod, old: &Pod, check: &mut Check) {
     let at = Path::new("spec");
-    let new = new.spec.clone().unwrap_or_default();
-    let old = old.spec.clone().unwrap_or_default();
+    let new = check::or_default(new.spec.as_ref());
+    let old = check::or_default(old.spec.as_ref());
     if counts_differ(&new, &old, &at, check) {
         return;
     }
     deadline(&new, &old, &at, check);
     tolerations(&new, &old, &at, check);
     gates(&new, &old, &at, check);
-    let settled = settle(new.clone(), &old);
-    if settled != old {
-        let paths = differences(&check::as_value(&settled), &check::as_value(&old));
+    if new == old {
+        return;
+    }
+    let settled = settle(new.into_owned(), &old);
+    if settled != *old {
+        let paths = differences(&check::as_value(&settled), &check::as_value(&*old));
         check.forbidden(&at, &format!("{FROZEN}\n{}", paths.join("\n")));
     }
 }
@@ -138,8 +141,8 @@ fn differences(new: &Value, old: &Value) -> Vec<String> {
 
 /// Checks an update of the pod's status.
 pub(super) fn validate_status(new: &Pod, old: &Pod, check: &mut Check) {
-    let status = new.status.clone().unwrap_or_default();
-    let before = old.status.clone().unwrap_or_default();
+    let status = check::or_default(new.status.as_ref());
+    let before = check::or_default(old.status.as_ref());
     let at = Path::new("status");
     let class = |status: &PodStatus| status.qos_class.clone().unwrap_or_default();
     if !class(&before).is_empty() && !class(&status).is_empty() && class(&status) != class(&before)

@@ -120,7 +120,7 @@ pub(super) fn allocate(
     let held_ports: Vec<u64> = old.map(|old| node_ports(&old["spec"])).unwrap_or_default();
     let Some(spec) = child(object, "spec") else { return Ok(()) };
     if wants_address(spec) {
-        families(spec, allocator.service_cidrs());
+        families(spec, allocator.service_cidrs())?;
         if text(spec, "clusterIP") != "None" {
             give_addresses(spec, &held, allocator)?;
         }
@@ -141,8 +141,13 @@ fn family(address: IpAddr) -> &'static str {
 }
 
 /// Chooses the families: those asked for, those of the addresses given, or the cluster's first.
-fn families(spec: &mut Value, cidrs: &[IpNet]) {
+fn families(spec: &mut Value, cidrs: &[IpNet]) -> Result<(), Errors> {
     default(spec, "ipFamilyPolicy", "SingleStack");
+    if text(spec, "ipFamilyPolicy") == "RequireDualStack" && cidrs.len() < 2 {
+        let at = Path::new("spec").child("ipFamilyPolicy");
+        let detail = "this cluster is not configured for dual-stack services";
+        return Err(Error::invalid(&at, "RequireDualStack", detail).into());
+    }
     let mut families: Vec<String> = spec["ipFamilies"]
         .as_array()
         .into_iter()
@@ -160,6 +165,7 @@ fn families(spec: &mut Value, cidrs: &[IpNet]) {
         }
     }
     set(spec, "ipFamilies", families);
+    Ok(())
 }
 
 fn give_addresses(

@@ -19,7 +19,7 @@ const TYPES: &[&str] = &["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"
 /// Checks a Service.
 pub(super) fn service(service: &Service, check: &mut Check) {
     let at = Path::new("spec");
-    let spec = service.spec.clone().unwrap_or_default();
+    let spec = check::or_default(service.spec.as_ref());
     let kind = spec.type_.as_deref().unwrap_or_default();
     let headless = spec.cluster_ip.as_deref() == Some("None");
     if kind.is_empty() {
@@ -215,8 +215,8 @@ fn traffic(check: &mut Check, at: &Path, spec: &ServiceSpec, kind: &str) {
 /// Checks what may not change.
 pub(super) fn update(new: &Service, old: &Service, check: &mut Check) {
     let at = Path::new("spec");
-    let new = new.spec.clone().unwrap_or_default();
-    let old = old.spec.clone().unwrap_or_default();
+    let new = check::or_default(new.spec.as_ref());
+    let old = check::or_default(old.spec.as_ref());
     let external = |spec: &ServiceSpec| spec.type_.as_deref() == Some("ExternalName");
     if external(&new) || external(&old) {
         return;
