@@ -72,7 +72,8 @@ pub struct Figures {
     pub requests_failed_rollout: Option<usize>,
     /// Requests made to the cluster address from a pod.
     pub pod_requests: u64,
-    /// Of these, those that failed before a worker was powered off.
+    /// Of these, those that failed before a worker was powered off; without those that the killed
+    /// process took with it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pod_requests_failed: Option<u64>,
     /// From the end of an app's process until its container is ready again.

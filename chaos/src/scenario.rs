@@ -65,6 +65,8 @@ struct Stage {
     /// The member whose host was powered off, until it comes back.
     dead_server: Option<String>,
     dead_worker: Option<String>,
+    /// Requests from the pod that failed because the process that had them was killed.
+    failures_excused: u64,
     tasks: Tasks,
 }
 
@@ -151,6 +153,7 @@ async fn tell(
         prober: None,
         dead_server: None,
         dead_worker: None,
+        failures_excused: 0,
         tasks,
     };
     let outcome = steps(&mut stage, start, only_deploy).await;

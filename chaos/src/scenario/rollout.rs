@@ -48,6 +48,7 @@ async fn scale(stage: &mut Stage) -> anyhow::Result<()> {
 }
 
 async fn crash(stage: &mut Stage) -> anyhow::Result<()> {
+    let before = app::pod_counts(stage)?;
     let pod = app::ready_pods(&stage.view).first().context("a pod is ready")?.clone();
     let name = pod.metadata.name.clone().unwrap_or_default();
     let killed = Instant::now();
@@ -61,6 +62,9 @@ async fn crash(stage: &mut Stage) -> anyhow::Result<()> {
     let (count, took) = stage.until("the container is restarted", killed, restarted).await?;
     stage.figures.container_restart_ms = milliseconds(took);
     stage.account.tell(&format!("{name}: killed, ready again after {took:?} ({count} restart)"));
+    // Whoever was being answered by the process when it was killed has lost that request.
+    let after = app::pod_counts(stage)?;
+    stage.failures_excused = after.failed - before.failed;
     Ok(())
 }
 
