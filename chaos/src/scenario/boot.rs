@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Thresholds short enough to be watched; the defaults are upstream's.
-const SERVER_SETTINGS: [&str; 10] = [
+const SERVER_SETTINGS: [&str; 9] = [
     "--no-agent",
     "--tls-san=10.99.0.1,127.0.0.1",
     "--node-monitor-grace-period=3s",
@@ -23,7 +23,6 @@ const SERVER_SETTINGS: [&str; 10] = [
     "--cluster-cidr=10.42.0.0/16",
     "--service-cidr=10.43.0.0/16",
     "--service-node-port-range=30000-32767",
-    "--log=info",
 ];
 const AGENT_SETTINGS: [&str; 1] = ["--node-status-update-frequency=500ms"];
 
