@@ -6,6 +6,8 @@ mod bad_input;
 mod manifests;
 #[path = "product/one_server.rs"]
 mod one_server;
+#[path = "product/scheduling.rs"]
+mod scheduling;
 #[path = "product/three_servers.rs"]
 mod three_servers;
 #[path = "product/verbs.rs"]
