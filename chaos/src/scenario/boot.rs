@@ -67,7 +67,7 @@ pub(super) async fn everyone_else(stage: &mut Stage, start: Instant) -> anyhow::
         cluster.start(name, &words)?;
     }
     for name in WORKERS {
-        let group = cluster.lab().host(name)?.cgroup();
+        let group = cluster.lab().host(name)?.pods_cgroup();
         let mut words = vec!["agent".to_owned(), join.clone(), format!("--token={for_agents}")];
         words.push(format!("--cgroup-root={group}"));
         words.extend(AGENT_SETTINGS.map(str::to_owned));
