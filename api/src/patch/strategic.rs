@@ -103,8 +103,10 @@ impl<'a> Merge<'a> {
         let orders: Map<String, Value> = orders.into_iter().collect();
         for (key, order) in &orders {
             // An order without changes still puts what is there in that order.
-            if !patch.contains_key(key) && target.get(key).is_some_and(Value::is_array) {
-                self.list(target, key, Vec::new(), Some(order), self.known(shape, key))?;
+            let known = self.known(shape, key);
+            let lonely = !patch.contains_key(key) && target.get(key).is_some_and(Value::is_array);
+            if lonely && known.merges() {
+                self.list(target, key, Vec::new(), Some(order), known)?;
             }
         }
         for (key, value) in patch {

@@ -253,6 +253,65 @@ fn deployments_say_what_is_wrong() {
 }
 
 #[test]
+fn the_other_kinds_say_what_is_wrong() {
+    let named = |rest: Value| {
+        let mut object = json!({"metadata": {"name": "a", "namespace": "n"}});
+        kontiki_api::patch::merge(&mut object, &rest);
+        object
+    };
+    let cases = [
+        (
+            "configmaps",
+            json!({"data": {"a b": ""}}),
+            "data[a b]: Invalid value: \"a b\": a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')",
+        ),
+        (
+            "secrets",
+            json!({"type": "kubernetes.io/tls"}),
+            "[data[tls.crt]: Required value, data[tls.key]: Required value]",
+        ),
+        (
+            "leases",
+            json!({"spec": {"leaseDurationSeconds": 0}}),
+            "spec.leaseDurationSeconds: Invalid value: 0: must be greater than 0",
+        ),
+        (
+            "events",
+            json!({"involvedObject": {"namespace": "m"}}),
+            "involvedObject.namespace: Invalid value: \"m\": does not match event.namespace",
+        ),
+        (
+            "nodes",
+            json!({"spec": {"taints": [{"key": "a", "effect": "Never"}]}}),
+            "spec.taints[0].effect: Unsupported value: \"Never\": supported values: \"NoSchedule\", \"PreferNoSchedule\", \"NoExecute\"",
+        ),
+        (
+            "roles",
+            json!({"rules": [{"verbs": []}]}),
+            "[rules[0].verbs: Required value: verbs must contain at least one value, rules[0].apiGroups: Required value: resource rules must supply at least one api group, rules[0].resources: Required value: resource rules must supply at least one resource]",
+        ),
+        (
+            "roles",
+            json!({"rules": [{"verbs": ["get"], "nonResourceURLs": ["/x"]}]}),
+            "rules[0].nonResourceURLs: Invalid value: [\"/x\"]: namespaced rules cannot apply to non-resource URLs",
+        ),
+        (
+            "rolebindings",
+            json!({"roleRef": {"kind": "Cook", "name": "r"}, "subjects": [{"kind": "ServiceAccount", "name": "s"}]}),
+            "[roleRef.kind: Unsupported value: \"Cook\": supported values: \"Role\", \"ClusterRole\", subjects[0].namespace: Required value]",
+        ),
+        (
+            "endpointslices",
+            json!({"addressType": "IPv4", "endpoints": [{"addresses": ["::1"]}, {"addresses": []}]}),
+            "[endpoints[0].addresses[0]: Invalid value: \"::1\": must be an IPv4 address, endpoints[1].addresses: Required value: must contain at least 1 address]",
+        ),
+    ];
+    for (kind, rest, expected) in cases {
+        check(kind, named(rest), expected);
+    }
+}
+
+#[test]
 fn frozen_content_and_fixed_references() {
     let map = |data: &str, immutable: bool| json!({"metadata": {"name": "a"}, "data": {"k": data}, "immutable": immutable});
     let frozen = "data: Forbidden: field is immutable when `immutable` is set";

@@ -142,6 +142,16 @@ fn element_order_is_the_patchs_and_server_items_keep_their_place() {
 }
 
 #[test]
+fn an_order_of_what_does_not_merge_changes_nothing() {
+    check(
+        "Pod",
+        r#"{"spec":{"containers":[{"name":"a","command":["x","y"]}]}}"#,
+        r#"{"spec":{"containers":[{"name":"a","$setElementOrder/command":["y","x"]}]}}"#,
+        r#"{"spec":{"containers":[{"name":"a","command":["x","y"]}]}}"#,
+    );
+}
+
+#[test]
 fn ports_merge_by_number_and_env_by_name() {
     check(
         "Service",
