@@ -1,7 +1,7 @@
 //! Carrying out a plan: the only place that writes.
 //!
-//! Every write carries the uid and version its planner saw. The answer to each is one of five:
-//! written at a revision, already so, the planner's picture was stale, refused, or unknown.
+//! Every write carries the uid and version its planner saw. The answer to each is one of four:
+//! written at a revision, the planner's picture was stale, refused, or unknown.
 
 use std::collections::BTreeMap;
 
