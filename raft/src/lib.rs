@@ -25,6 +25,7 @@ mod mvcc;
 mod options;
 mod peer;
 mod proposals;
+mod pulse;
 mod raft_types;
 mod state;
 mod store;

@@ -24,6 +24,7 @@ pub(crate) struct StoreMetrics {
     pub(crate) compact_revision: IntGauge,
     pub(crate) database_bytes: IntGauge,
     pub(crate) peer_round_trip_seconds: HistogramVec,
+    pub(crate) tick_lag_seconds: Histogram,
 }
 
 /// The process's store metrics.
@@ -40,6 +41,7 @@ impl StoreMetrics {
             let buckets = exponential_buckets(0.001, 2.0, 14)?;
             register_histogram!(HistogramOpts::new(name, help).buckets(buckets))
         };
+        let gauge = |name: &str, help: &str| register_int_gauge!(name, help);
         Ok(StoreMetrics {
             wal_fsync_seconds: seconds(
                 "etcd_disk_wal_fsync_duration_seconds",
@@ -49,29 +51,29 @@ impl StoreMetrics {
                 "etcd_disk_backend_commit_duration_seconds",
                 "The latency distributions of commit called by the backend.",
             )?,
-            has_leader: register_int_gauge!(
+            has_leader: gauge(
                 "etcd_server_has_leader",
-                "Whether or not a leader exists. 1 is existence, 0 is not."
+                "Whether or not a leader exists. 1 is existence, 0 is not.",
             )?,
-            is_leader: register_int_gauge!(
+            is_leader: gauge(
                 "etcd_server_is_leader",
-                "Whether or not this member is a leader. 1 if is, 0 otherwise."
+                "Whether or not this member is a leader. 1 if is, 0 otherwise.",
             )?,
             leader_changes: register_int_counter!(
                 "etcd_server_leader_changes_seen_total",
                 "The number of leader changes seen."
             )?,
-            proposals_committed: register_int_gauge!(
+            proposals_committed: gauge(
                 "etcd_server_proposals_committed_total",
-                "The total number of consensus proposals committed."
+                "The total number of consensus proposals committed.",
             )?,
-            proposals_applied: register_int_gauge!(
+            proposals_applied: gauge(
                 "etcd_server_proposals_applied_total",
-                "The total number of consensus proposals applied."
+                "The total number of consensus proposals applied.",
             )?,
-            proposals_pending: register_int_gauge!(
+            proposals_pending: gauge(
                 "etcd_server_proposals_pending",
-                "The current number of pending proposals to commit."
+                "The current number of pending proposals to commit.",
             )?,
             proposals_failed: register_int_counter!(
                 "etcd_server_proposals_failed_total",
@@ -81,30 +83,33 @@ impl StoreMetrics {
                 "etcd_server_slow_read_indexes_total",
                 "The total number of pending read indexes not in sync with leader's or timed out."
             )?,
-            watchers: register_int_gauge!(
-                "etcd_debugging_mvcc_watcher_total",
-                "Total number of watchers."
-            )?,
-            current_revision: register_int_gauge!(
+            watchers: gauge("etcd_debugging_mvcc_watcher_total", "Total number of watchers.")?,
+            current_revision: gauge(
                 "etcd_debugging_mvcc_current_revision",
-                "The current revision of store."
+                "The current revision of store.",
             )?,
-            database_bytes: register_int_gauge!(
+            tick_lag_seconds: seconds(
+                "kontiki_store_tick_lag_seconds",
+                "How much later than asked the store's own threads woke up.",
+            )?,
+            database_bytes: gauge(
                 "etcd_mvcc_db_total_size_in_bytes",
-                "Total size of the underlying database physically allocated in bytes."
+                "Total size of the underlying database physically allocated in bytes.",
             )?,
-            peer_round_trip_seconds: register_histogram_vec!(
-                HistogramOpts::new(
-                    "etcd_network_peer_round_trip_time_seconds",
-                    "Round-Trip-Time histogram between peers."
-                )
-                .buckets(exponential_buckets(0.0001, 2.0, 16)?),
-                &["To"]
-            )?,
-            compact_revision: register_int_gauge!(
+            peer_round_trip_seconds: round_trips()?,
+            compact_revision: gauge(
                 "etcd_debugging_mvcc_compact_revision",
-                "The revision of the last compaction in store."
+                "The revision of the last compaction in store.",
             )?,
         })
     }
+}
+
+fn round_trips() -> prometheus::Result<HistogramVec> {
+    let buckets = exponential_buckets(0.0001, 2.0, 16)?;
+    let options = HistogramOpts::new(
+        "etcd_network_peer_round_trip_time_seconds",
+        "Round-Trip-Time histogram between peers.",
+    );
+    register_histogram_vec!(options.buckets(buckets), &["To"])
 }

@@ -24,6 +24,7 @@ use crate::{
     mvcc,
     peer::{Administration, Peers},
     proposals::Sequencer,
+    pulse::Pulse,
     raft_types::Raft,
     state::Shared,
     types::{
@@ -59,6 +60,7 @@ pub(crate) struct Inner {
     pub(crate) sequencer: Sequencer,
     pub(crate) peers: Peers,
     pub(crate) leadership: watch::Sender<Leadership>,
+    pub(crate) pulse: Pulse,
     read_indexes: ReadIndexes,
     ready: tokio::sync::OnceCell<()>,
     tasks: Tasks,

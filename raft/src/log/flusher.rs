@@ -15,7 +15,7 @@ use super::{
     durable::{Durable, Ticket},
     other,
 };
-use crate::{metrics, raft_types::TypeConfig};
+use crate::{metrics, pulse, raft_types::TypeConfig};
 
 /// Appends that may wait for the disk. RaftCore bounds its own work in flight far below.
 const QUEUE_MAX: usize = 65_536;
@@ -63,6 +63,7 @@ impl Drop for Flusher {
 }
 
 fn run(db: &DB, durable: &Durable, queue: &mpsc::Receiver<Item>) {
+    pulse::prefer_this_thread();
     let mut items = Vec::new();
     while let Ok(first) = queue.recv() {
         items.push(first);

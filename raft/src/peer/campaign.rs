@@ -65,6 +65,9 @@ pub(super) async fn run(
                     }
                 }
             }
+            if inner.pulse.is_unsure() {
+                continue;
+            }
             // Does nothing while the lease holds.
             if inner.raft.trigger().elect(true).await.is_err() {
                 return;

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use tokio::{runtime::Runtime, sync::watch};
 
 use super::{Inner, ReadIndexes, Store, compactor, leadership, leases, membership};
+use crate::pulse;
 use crate::{
     error::Error,
     log::LogStore,
@@ -119,6 +120,7 @@ fn raft_runtime() -> Result<Runtime, Error> {
         .worker_threads(RAFT_THREADS)
         .max_blocking_threads(8)
         .thread_name("raft")
+        .on_thread_start(pulse::prefer_this_thread)
         .enable_all()
         .build()
         .map_err(Error::Storage)
@@ -173,6 +175,7 @@ async fn start(options: Options, opened: Opened, tasks: Tasks) -> Result<Arc<Inn
         sequencer: Sequencer::new(member, boot),
         peers,
         leadership: watch::Sender::default(),
+        pulse: pulse::Pulse::default(),
         read_indexes,
         ready: tokio::sync::OnceCell::new(),
         tasks: tasks.clone(),
@@ -195,6 +198,10 @@ async fn start(options: Options, opened: Opened, tasks: Tasks) -> Result<Arc<Inn
     tasks.spawn_infallible(
         TaskKind::vital("lease keeper"),
         leases::run(inner.clone(), tasks.shutdown()),
+    );
+    tasks.spawn_infallible(
+        TaskKind::vital("pulse"),
+        pulse::run(inner.clone(), options.timing.election_max, tasks.shutdown()),
     );
     tasks.spawn_infallible(
         TaskKind::vital("membership"),
