@@ -32,6 +32,11 @@ static REQUESTS: AtomicU64 = AtomicU64::new(0);
 const REQUESTS_LOGGED_MAX: u64 = 200;
 /// No peer may hold a thread for longer.
 const IO_TIMEOUT: Duration = Duration::from_secs(2);
+/// A request is failed when it takes longer than this; a busy machine is no failure.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often and how long a name server is asked, as the C library does by default.
+const QUERIES_MAX: usize = 2;
+const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
 
 unsafe extern "C" {
     fn signal(number: c_int, handler: usize) -> usize;
@@ -319,10 +324,10 @@ fn get(url: &str) -> Result<(u16, String), String> {
         None => (authority, 80),
     };
     let address = SocketAddr::new(resolve(host)?, port);
-    let mut stream = TcpStream::connect_timeout(&address, IO_TIMEOUT)
+    let mut stream = TcpStream::connect_timeout(&address, REQUEST_TIMEOUT)
         .map_err(|error| format!("connect to {address}: {error}"))?;
     let failed = |error: std::io::Error| format!("talk to {address}: {error}");
-    stream.set_read_timeout(Some(IO_TIMEOUT)).map_err(failed)?;
+    stream.set_read_timeout(Some(REQUEST_TIMEOUT)).map_err(failed)?;
     write!(stream, "GET /{path} HTTP/1.1\r\nhost: {authority}\r\nconnection: close\r\n\r\n")
         .map_err(failed)?;
     let mut answer = String::new();
@@ -366,19 +371,29 @@ fn resolve(host: &str) -> Result<IpAddr, String> {
     }
     let servers = values("nameserver ");
     for name in &names {
-        for server in &servers {
-            if let Some(address) = query(server, name) {
-                return Ok(address);
+        let mut answered = false;
+        for server in (0..QUERIES_MAX).flat_map(|_| &servers) {
+            match query(server, name) {
+                Some(Some(address)) => return Ok(address),
+                Some(None) => {
+                    answered = true;
+                    break;
+                }
+                None => {}
             }
         }
+        if !answered {
+            return Err(format!("no name server of {servers:?} answers about {name:?}"));
+        }
     }
-    Err(format!("cannot resolve {host:?} at {servers:?}"))
+    Err(format!("{servers:?} know no {host:?}"))
 }
 
-fn query(server: &str, name: &str) -> Option<IpAddr> {
+/// `None`: no answer; `Some(None)`: there is no such name.
+fn query(server: &str, name: &str) -> Option<Option<IpAddr>> {
     let server: IpAddr = server.parse().ok()?;
     let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
-    socket.set_read_timeout(Some(Duration::from_secs(1))).ok()?;
+    socket.set_read_timeout(Some(QUERY_TIMEOUT)).ok()?;
     let mut packet = vec![0x4b, 0x6b, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
     for label in name.split('.') {
         packet.push(u8::try_from(label.len()).ok()?);
@@ -388,7 +403,7 @@ fn query(server: &str, name: &str) -> Option<IpAddr> {
     socket.send_to(&packet, (server, 53)).ok()?;
     let mut answer = [0u8; 4096];
     let length = socket.recv(&mut answer).ok()?;
-    first_address(&answer[..length], packet.len())
+    Some(first_address(&answer[..length], packet.len()))
 }
 
 /// The first A record of a DNS answer whose question ends at `questions_end`.

@@ -19,7 +19,6 @@ pub type OnChange = Arc<dyn Fn(&BTreeSet<String>) + Send + Sync>;
 
 /// Reads and watches what pods refer to.
 pub struct ReferencedObjects {
-    client: Client,
     config_maps: Watched<ConfigMap>,
     secrets: Watched<Secret>,
 }
@@ -29,25 +28,23 @@ impl ReferencedObjects {
     pub fn new(client: Client, tasks: Tasks) -> ReferencedObjects {
         ReferencedObjects {
             config_maps: Watched::new(client.clone(), tasks.clone()),
-            secrets: Watched::new(client.clone(), tasks),
-            client,
+            secrets: Watched::new(client, tasks),
         }
     }
 
-    /// Reads objects as they are now. What does not exist is left out.
+    /// Reads objects as they are now; while no API server answers, as they were last seen. What
+    /// does not exist is left out.
     pub async fn fetch(&self, pod: &Pod, references: &References) -> Result<Objects, Error> {
         let namespace = pod.namespace();
         let mut objects = Objects::default();
         for name in &references.config_maps {
-            if let Some(map) = self.client.find::<ConfigMap>(namespace, name).await? {
-                self.config_maps.saw(pod.uid(), &map);
-                objects.config_maps.insert(name.clone(), Arc::new(map));
+            if let Some(map) = self.config_maps.read(pod.uid(), namespace, name).await? {
+                objects.config_maps.insert(name.clone(), map);
             }
         }
         for name in &references.secrets {
-            if let Some(secret) = self.client.find::<Secret>(namespace, name).await? {
-                self.secrets.saw(pod.uid(), &secret);
-                objects.secrets.insert(name.clone(), Arc::new(secret));
+            if let Some(secret) = self.secrets.read(pod.uid(), namespace, name).await? {
+                objects.secrets.insert(name.clone(), secret);
             }
         }
         Ok(objects)
@@ -83,7 +80,7 @@ struct Entry<T> {
     tasks: Tasks,
     /// The pods that refer to it, with the revision that each has read.
     users: Users,
-    _store: Store<T>,
+    store: Store<T>,
 }
 
 impl<T: Object> Watched<T> {
@@ -112,7 +109,23 @@ impl<T: Object> Watched<T> {
             drop(users);
             on_change(&behind);
         });
-        entries.insert(key, Entry { tasks, users, _store: store });
+        entries.insert(key, Entry { tasks, users, store });
+    }
+
+    async fn read(&self, uid: &str, namespace: &str, name: &str) -> Result<Option<Arc<T>>, Error> {
+        match self.client.find::<T>(namespace, name).await {
+            Ok(Some(object)) => {
+                self.saw(uid, &object);
+                Ok(Some(Arc::new(object)))
+            }
+            Ok(None) => Ok(None),
+            Err(error) if error.is_transient() => {
+                let key = ObjectKey::new(namespace, name);
+                let seen = self.entries.lock().get(&key).and_then(|entry| entry.store.get(&key));
+                seen.map(Some).ok_or(error)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// A pod has read an object.

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Pod, ServiceAccount, ServiceAccountTokenProjection};
 use kontiki_api::Object;
+use kontiki_base::tasks::render;
 use kontiki_client::{Client, ObjectKey};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -16,6 +17,9 @@ use crate::pod::spec::PodExt;
 const DEFAULT_SECONDS: i64 = 3600;
 /// A token is renewed at the latest when it is this old.
 const RENEWED_AFTER_MAX: SignedDuration = SignedDuration::from_hours(24);
+
+/// A renewal that failed is tried again after this.
+const RETRY: SignedDuration = SignedDuration::from_secs(30);
 
 /// Why a token could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -103,6 +107,8 @@ pub struct Token {
     pub token: String,
     /// When to renew it.
     pub refresh_at: Timestamp,
+    /// When it is of no use any more.
+    pub expires_at: Timestamp,
 }
 
 /// The tokens of all pods on this node.
@@ -117,13 +123,25 @@ impl Tokens {
         Tokens { client, known: Mutex::default() }
     }
 
-    /// A token that is still fresh.
+    /// A token that is still fresh; while no new one can be had, one that is still valid.
     pub async fn get(&self, wanted: &TokenRequestFor) -> Result<Token, Error> {
         let now = Timestamp::now();
         let known = self.known.lock().get(&wanted.key).cloned();
-        if let Some(token) = known.filter(|token| token.refresh_at > now) {
-            return Ok(token);
+        match known {
+            Some(token) if token.refresh_at > now => Ok(token),
+            Some(token) if token.expires_at > now => match self.request(wanted, now).await {
+                Ok(newer) => Ok(newer),
+                Err(error) => {
+                    tracing::debug!("{}", render(&error));
+                    let refresh_at = now.checked_add(RETRY).unwrap_or(token.expires_at);
+                    Ok(Token { refresh_at, ..token })
+                }
+            },
+            _ => self.request(wanted, now).await,
         }
+    }
+
+    async fn request(&self, wanted: &TokenRequestFor, now: Timestamp) -> Result<Token, Error> {
         let account = ObjectKey::new(&wanted.key.namespace, &wanted.key.account);
         let answer = self
             .client
@@ -149,11 +167,12 @@ fn read(answer: &[u8], now: Timestamp) -> Result<Token, Error> {
     let answer: Value = serde_json::from_slice(answer).map_err(|_| Error::Answer("JSON object"))?;
     let status = &answer["status"];
     let token = status["token"].as_str().ok_or(Error::Answer("token"))?.to_owned();
-    let expires: Timestamp = status["expirationTimestamp"]
+    let expires_at: Timestamp = status["expirationTimestamp"]
         .as_str()
         .and_then(|text| text.parse().ok())
         .ok_or(Error::Answer("expirationTimestamp"))?;
-    let lifetime = expires.duration_since(now);
+    let lifetime = expires_at.duration_since(now);
     let renew_after = SignedDuration::from_secs(lifetime.as_secs() * 4 / 5).min(RENEWED_AFTER_MAX);
-    Ok(Token { token, refresh_at: now.checked_add(renew_after).unwrap_or(expires) })
+    let refresh_at = now.checked_add(renew_after).unwrap_or(expires_at);
+    Ok(Token { token, refresh_at, expires_at })
 }

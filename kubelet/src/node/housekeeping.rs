@@ -12,7 +12,7 @@ use crate::{
     metrics,
     node::{context::Context, leftovers},
     pod::labels,
-    runtime::events::Events,
+    runtime::{Runtime, events::Events},
 };
 
 /// How often everything is looked at although no event asked for it.
@@ -71,7 +71,7 @@ pub async fn look_after_logs(context: Arc<Context>) {
                 continue;
             }
         };
-        count(&context, &containers).await;
+        count(&context.runtime, &containers).await;
         for container in &containers {
             if container.state() == cri::ContainerState::ContainerRunning {
                 rotate_log(&context, container).await;
@@ -80,15 +80,14 @@ pub async fn look_after_logs(context: Arc<Context>) {
     }
 }
 
-async fn count(context: &Context, containers: &[cri::Container]) {
+async fn count(runtime: &Runtime, containers: &[cri::Container]) {
     let in_state = |state: cri::ContainerState| {
         containers.iter().filter(|container| container.state() == state).count()
     };
-    let sandboxes = context.runtime.sandboxes(None).await.unwrap_or_default();
+    let sandboxes = runtime.sandboxes(None).await.unwrap_or_default();
     let ready =
         sandboxes.iter().filter(|s| s.state() == cri::PodSandboxState::SandboxReady).count();
     metrics::set_running(
-        &context.options.node_name,
         ready,
         in_state(cri::ContainerState::ContainerRunning),
         in_state(cri::ContainerState::ContainerExited),

@@ -24,24 +24,34 @@ use crate::{
     runtime::config::cni_conflist,
 };
 
-/// While the node is not ready, what it waits for is looked at this often: the network plugin
-/// tells nobody when it has read its configuration.
-const UNREADY_CHECK: Duration = Duration::from_millis(100);
+/// While the node is not ready, it is looked at this often: the network plugin tells nobody when it
+/// has read its configuration …
+const UNREADY_CHECK: Duration = Duration::from_millis(50);
+/// … for this long after it was configured.
+const UNREADY_TIME: Duration = Duration::from_secs(10);
 
 /// Keeps the Node object up to date until the task is stopped. `nodes` holds this node only.
 pub async fn keep(context: Arc<Context>, nodes: Store<Node>) {
     let changed = Arc::new(Notify::new());
     let wake = changed.clone();
     nodes.on_change(move |_| wake.notify_one());
-    let mut keeper =
-        Keeper { context, nodes, last: None, images_at: None, facts: None, answered_at: None };
+    let mut keeper = Keeper {
+        context,
+        nodes,
+        last: None,
+        images_at: None,
+        facts: None,
+        answered_at: None,
+        // A node that was here before waits for its network at once.
+        configured_at: Some(Instant::now()),
+    };
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
     loop {
         let mut wait = keeper.context.options.status_update_interval;
         match keeper.pass().await {
             Ok(ready) => {
                 backoff.reset();
-                if !ready {
+                if !ready && keeper.configured_at.is_some_and(|at| at.elapsed() < UNREADY_TIME) {
                     wait = wait.min(UNREADY_CHECK);
                 }
             }
@@ -67,6 +77,8 @@ struct Keeper {
     facts: Option<RuntimeFacts>,
     /// When containerd last told how it is.
     answered_at: Option<Instant>,
+    /// When the pod network was configured.
+    configured_at: Option<Instant>,
 }
 
 /// A containerd that does not answer makes the node unready after this (upstream: 30 s).
@@ -80,8 +92,10 @@ impl Keeper {
     async fn pass(&mut self) -> Result<bool, Error> {
         let context = self.context.clone();
         let known = self.known();
-        if let Some(node) = &known {
-            write_cni(&context, node).await;
+        if let Some(node) = &known
+            && write_cni(&context, node).await
+        {
+            self.configured_at = Some(Instant::now());
         }
         let facts = self.runtime_facts().await;
         let now = Timestamp::now();
@@ -210,20 +224,20 @@ fn changed_fields(old: &NodeStatus, new: NodeStatus) -> Value {
     Value::Object(changed.map(|(field, value)| (field.clone(), value.clone())).collect())
 }
 
-/// Writes the CNI configuration when the node's pod ranges are known.
-async fn write_cni(context: &Context, node: &Node) {
+/// Writes the CNI configuration when the node's pod ranges are known. Whether it is new.
+async fn write_cni(context: &Context, node: &Node) -> bool {
     let spec = node.spec.clone().unwrap_or_default();
     let texts = spec.pod_cidrs.filter(|list| !list.is_empty());
     let texts = texts.unwrap_or_else(|| spec.pod_cidr.into_iter().collect());
     let cidrs: Vec<IpNet> = texts.iter().filter_map(|text| text.parse().ok()).collect();
     if cidrs.is_empty() || context.options.containerd_endpoint.is_some() {
-        return;
+        return false;
     }
     let paths = context.options.paths();
     let file = paths.cni_conf().join("10-kontiki.conflist");
     let text = cni_conflist(&cidrs, &paths.cni_data(), context.options.pod_mtu);
     if tokio::fs::read_to_string(&file).await.is_ok_and(|old| old == text) {
-        return;
+        return false;
     }
     let next = paths.cni_conf().join(".10-kontiki.conflist.next");
     let written = async {
@@ -231,8 +245,10 @@ async fn write_cni(context: &Context, node: &Node) {
         tokio::fs::write(&next, text).await?;
         tokio::fs::rename(&next, &file).await
     };
-    match written.await {
+    let written = written.await;
+    match &written {
         Ok(()) => tracing::info!(?cidrs, "configured the pod network"),
         Err(error) => tracing::warn!("cannot write {}: {error}", file.display()),
     }
+    written.is_ok()
 }

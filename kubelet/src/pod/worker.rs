@@ -19,12 +19,13 @@ use kontiki_base::{CancellationToken, backoff::Backoff, tasks::render};
 use tokio::time::{Instant, sleep_until};
 
 use crate::{
+    metrics,
     node::context::Context,
     pod::{
         announcer::Announcer,
         backoff::CrashBackoff,
         inbox::Inbox,
-        lifecycle::{self, Observed, PodPlan, Step},
+        lifecycle::{self, Ending, Observed, PodPlan, Step},
         memory::{Failure, Operation, PodMemory, Volumes},
         observe::Observer,
         observed::PodRuntimeStatus,
@@ -68,6 +69,8 @@ pub struct Worker {
     /// Ends that were announced and not seen yet, by container id.
     announced: BTreeMap<String, Backoff>,
     refresh_wanted: bool,
+    /// When the pod came to this worker, until it runs; `None` if it ran before.
+    waits_since: Option<Instant>,
     runtime_retry: Backoff,
     stop_retry: Option<Failure>,
 }
@@ -75,6 +78,7 @@ pub struct Worker {
 impl Worker {
     /// A worker for a pod.
     pub fn new(context: Arc<Context>, inbox: Arc<Inbox>, pod: Arc<Pod>) -> Worker {
+        let waits_since = (pod.phase() == "Pending").then(Instant::now);
         Worker {
             probers: Probers::new(context.clone(), inbox.clone()),
             reporter: Reporter::new(&pod),
@@ -90,6 +94,7 @@ impl Worker {
             kills: BTreeMap::new(),
             announced: BTreeMap::new(),
             refresh_wanted: false,
+            waits_since,
             runtime_retry: Backoff::new(Duration::from_millis(100), Duration::from_secs(10)),
             stop_retry: None,
         }
@@ -202,7 +207,8 @@ impl Worker {
     }
 
     fn report(&mut self, runtime: &PodRuntimeStatus, plan: &PodPlan, now: Timestamp) {
-        if self.memory.torn_down || self.memory.removed {
+        let has_ended = plan.ending == Some(Ending::Finished) && runtime.containers.is_empty();
+        if self.memory.torn_down || self.memory.removed || has_ended {
             // What was reported last stands: the runtime has nothing left to tell.
             self.reporter.keep(&self.context, &self.pod);
             return;
@@ -216,6 +222,11 @@ impl Worker {
             node_addresses: &self.context.options.node_addresses,
             now,
         });
+        if status.phase.as_deref() == Some("Running")
+            && let Some(since) = self.waits_since.take()
+        {
+            metrics::observe_pod_start(since.elapsed());
+        }
         self.reporter.report(&self.context, &self.pod, status);
     }
 
