@@ -24,9 +24,13 @@ impl Strategy for Pods {
         let spec = value::child_or_new(object, "spec");
         pod_spec::set_defaults(spec);
         value::default(spec, "enableServiceLinks", true);
+        let host_network = spec["hostNetwork"] == true;
         for list in ["initContainers", "containers"] {
             for container in value::items(spec, list) {
                 request_what_is_limited(container);
+                if host_network {
+                    listen_on_the_host(container);
+                }
             }
         }
         if let Some(status) = value::child(object, "status") {
@@ -106,6 +110,16 @@ fn request_what_is_limited(container: &mut Value) {
     let requests = value::child_or_new(resources, "requests");
     for (name, limit) in limits {
         value::default(requests, &name, limit);
+    }
+}
+
+/// In the host's network a container's ports are the host's. Templates are left as they are.
+fn listen_on_the_host(container: &mut Value) {
+    for port in value::items(container, "ports") {
+        if value::is_unset(port, "hostPort") || port["hostPort"] == 0 {
+            let same = port["containerPort"].clone();
+            value::set(port, "hostPort", same);
+        }
     }
 }
 

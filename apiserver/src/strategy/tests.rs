@@ -195,6 +195,22 @@ fn broken_pods_are_told_everything_at_once() {
 }
 
 #[test]
+fn ports_in_the_hosts_network_are_the_hosts() {
+    let spec = |host_port: u16| {
+        let port = json!({"containerPort": 80, "hostPort": host_port});
+        json!({"hostNetwork": true, "containers": [{"name": "a", "image": "x", "ports": [port]}]})
+    };
+    let (_, object) = prepared("pods", pod(&spec(0)));
+    assert_eq!(object["spec"]["containers"][0]["ports"][0]["hostPort"], 80);
+    check("pods", pod(&spec(0)), "");
+    check(
+        "pods",
+        pod(&spec(81)),
+        "spec.containers[0].ports[0].hostPort: Invalid value: 81: must match `containerPort` when `hostNetwork` is true",
+    );
+}
+
+#[test]
 fn a_running_pod_hardly_changes() {
     let old = pod(&json!({"containers": [{"name": "a", "image": "x:1"}]}));
     let image = pod(&json!({"containers": [{"name": "a", "image": "x:2"}]}));

@@ -149,12 +149,12 @@ fn host_ports(check: &mut Check, at: &Path, spec: &PodSpec) {
         for (port_index, port) in container.ports.iter().flatten().enumerate() {
             let at = at.index(index).child("ports").index(port_index);
             let host_port = port.host_port.unwrap_or_default();
-            if spec.host_network == Some(true) && host_port != port.container_port {
-                let detail = "must match `hostPort` when `hostNetwork` is true";
-                check.invalid(&at.child("containerPort"), port.container_port, detail);
-            }
             if host_port == 0 {
                 continue;
+            }
+            if spec.host_network == Some(true) && host_port != port.container_port {
+                let detail = "must match `containerPort` when `hostNetwork` is true";
+                check.invalid(&at.child("hostPort"), host_port, detail);
             }
             let key = format!(
                 "{}/{}/{host_port}",

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::strategy::value::{child, child_or_new, default, is_unset, items, set, text, unset};
+use crate::strategy::value::{child, child_or_new, default, items, set, text, unset};
 
 /// 0644, as Kubernetes writes file modes.
 const FILE_MODE: i64 = 0o644;
@@ -21,10 +21,9 @@ pub(in crate::strategy) fn set_defaults(spec: &mut Value) {
     }
     child_or_new(spec, "securityContext");
     service_account(spec);
-    let host_network = spec["hostNetwork"] == true;
     for list in ["initContainers", "containers", "ephemeralContainers"] {
         for container in items(spec, list) {
-            one_container(container, host_network);
+            one_container(container);
         }
     }
     for volume in items(spec, "volumes") {
@@ -49,7 +48,7 @@ fn service_account(spec: &mut Value) {
     }
 }
 
-fn one_container(container: &mut Value, host_network: bool) {
+fn one_container(container: &mut Value) {
     default(container, "terminationMessagePath", "/dev/termination-log");
     default(container, "terminationMessagePolicy", "File");
     let policy = pull_policy(text(container, "image"));
@@ -57,10 +56,6 @@ fn one_container(container: &mut Value, host_network: bool) {
     child_or_new(container, "resources");
     for port in items(container, "ports") {
         default(port, "protocol", "TCP");
-        if host_network && is_unset(port, "hostPort") {
-            let same = port["containerPort"].clone();
-            set(port, "hostPort", same);
-        }
     }
     for variable in items(container, "env") {
         if let Some(source) = child(variable, "valueFrom") {
