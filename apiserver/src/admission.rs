@@ -4,6 +4,7 @@ mod default_toleration_seconds;
 mod namespace_lifecycle;
 mod node_restriction;
 mod priority;
+mod rbac_escalation;
 mod service_account;
 mod taint_nodes_by_condition;
 
@@ -78,6 +79,7 @@ pub trait Step: Send + Sync {
 static STEPS: &[&dyn Step] = &[
     &namespace_lifecycle::NamespaceLifecycle,
     &node_restriction::NodeRestriction,
+    &rbac_escalation::RbacEscalation,
     &service_account::ServiceAccount,
     &taint_nodes_by_condition::TaintNodesByCondition,
     &priority::Priority,

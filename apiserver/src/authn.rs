@@ -49,14 +49,17 @@ impl Authenticator {
             Source::InProcess { user } => return Ok(user.clone()),
             Source::Network { certificate } => certificate,
         };
+        if let Some(user) = certificate {
+            return Ok(user.clone());
+        }
         let header = exchange.header(http::header::AUTHORIZATION).trim();
         match header.split_once(' ') {
             Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => self
                 .token(token.trim(), None, exchange.now, caches)
                 .map(Arc::new)
                 .ok_or_else(Status::unauthorized),
-            _ if !header.is_empty() => Err(Status::unauthorized()),
-            _ => Ok(certificate.clone().unwrap_or_else(|| Arc::new(UserInfo::anonymous()))),
+            _ if header.is_empty() => Ok(Arc::new(UserInfo::anonymous())),
+            _ => Err(Status::unauthorized()),
         }
     }
 

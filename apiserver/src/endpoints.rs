@@ -85,8 +85,9 @@ async fn turn(core: &Core) -> Result<(), Status> {
     if !found.kvs.iter().any(|kv| kv.key == own.as_bytes()) {
         return announce(core).await;
     }
-    let mut servers: Vec<(IpAddr, u16)> =
-        found.kvs.iter().filter_map(|kv| parse(&kv.value)).collect();
+    // A server that only its own host reaches is no endpoint.
+    let servers = found.kvs.iter().filter_map(|kv| parse(&kv.value));
+    let mut servers: Vec<(IpAddr, u16)> = servers.filter(|(ip, _)| !ip.is_loopback()).collect();
     servers.sort_unstable();
     servers.dedup();
     reconcile(core, &servers).await

@@ -10,7 +10,7 @@ use super::{
     accept,
     allocation::Allocation,
     bodies, body, metadata, options,
-    stored::{Change, Stored, Target, Writer, change},
+    stored::{self, Change, Stored, Target, Writer},
 };
 use crate::{
     admission::{self, Attempt, Operation},
@@ -120,7 +120,9 @@ async fn write_new(
 ) -> Result<Stored, Status> {
     let resource = target.resource;
     check_new(core, writer, target, &object).await?;
-    change(core, writer, target, |current| match current {
+    // That nothing is there yet is believed without asking: the transaction finds out.
+    let believed = stored::from_cache(target);
+    stored::change_from(core, writer, target, believed, |current| match current {
         Some(_) => {
             Err(Status::already_exists(&resource.row.group, &resource.row.resource, target.name))
         }

@@ -103,12 +103,26 @@ pub async fn change<F>(
     core: &Core,
     writer: &Writer,
     target: Target<'_>,
+    decide: F,
+) -> Result<Stored, Status>
+where
+    F: FnMut(Option<&Value>) -> Result<Change, Status>,
+{
+    let current = first(core, target).await?;
+    change_from(core, writer, target, current, decide).await
+}
+
+/// Like [`change`], beginning with what somebody believes the object to be.
+pub async fn change_from<F>(
+    core: &Core,
+    writer: &Writer,
+    target: Target<'_>,
+    mut current: Current,
     mut decide: F,
 ) -> Result<Stored, Status>
 where
     F: FnMut(Option<&Value>) -> Result<Change, Status>,
 {
-    let mut current = first(core, target).await?;
     for _ in 0..ATTEMPTS_MAX {
         let decided = decide(current.object.as_ref());
         match settle(core, writer, target, &current, decided).await? {
@@ -125,14 +139,20 @@ pub fn outpaced(target: Target<'_>) -> Status {
     Status::conflict(&row.group, &row.resource, target.name, kontiki_api::status::STALE)
 }
 
-/// The object to decide on first: the cache's, or the store's if the cache has none.
-pub async fn first(core: &Core, target: Target<'_>) -> Result<Current, Status> {
+/// What the cache has, even if that is nothing.
+pub fn from_cache(target: Target<'_>) -> Current {
     match target.resource.cache.get(&relative(target.namespace, target.name)) {
         Some(object) => {
-            Ok(Current { object: Some(object.value()), revision: object.revision, fresh: false })
+            Current { object: Some(object.value()), revision: object.revision, fresh: false }
         }
-        None => from_store(core, target).await,
+        None => Current { object: None, revision: Revision(0), fresh: false },
     }
+}
+
+/// The object to decide on first: the cache's, or the store's if the cache has none.
+pub async fn first(core: &Core, target: Target<'_>) -> Result<Current, Status> {
+    let cached = from_cache(target);
+    if cached.object.is_some() { Ok(cached) } else { from_store(core, target).await }
 }
 
 /// How far a decision got.
@@ -205,7 +225,7 @@ async fn write(
             value: value.clone(),
             take: &take,
             release,
-            time_to_live: strategy.time_to_live(),
+            time_to_live: strategy.time_to_live().map(|_| core.options.event_ttl),
             fence: writer.fence,
         })
         .await

@@ -140,6 +140,8 @@ async fn start(
     check_initial(query, send_initial)?;
     if send_initial != Some(true) && !matches!(version, "" | "0") {
         let revision = get::parse_revision(version)?;
+        // A client that comes from a server that was ahead must not be told anything twice.
+        get::at_least(core, revision).await?;
         let empty = Box::new(std::iter::empty());
         let found = resource.cache.cursor_after(revision);
         let (cursor, expired) = match found {

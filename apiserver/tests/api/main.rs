@@ -4,6 +4,7 @@
 
 mod access;
 mod deletes;
+mod kubectl;
 mod lists;
 mod sockets;
 mod support;
