@@ -43,7 +43,7 @@ fn place_all(nodes: usize, pods: usize, shape: &str) -> f64 {
             "status": { "allocatable": { "cpu": "32", "memory": "128Gi", "pods": "110" } },
         });
         let node = Node::from_value(object).expect("a node");
-        cluster.set_node(&name, NodeOffer::new(&node));
+        cluster.set_node(&name, Arc::new(NodeOffer::new(&node)));
     }
     let waiting: Vec<Arc<PodInfo>> = (0..pods).map(|index| Arc::new(pod(index, shape))).collect();
     let began = Instant::now();

@@ -46,7 +46,7 @@ impl Cluster {
     }
 
     /// A node is there, or changed.
-    pub fn set_node(&mut self, name: &str, offer: NodeOffer) {
+    pub fn set_node(&mut self, name: &str, offer: Arc<NodeOffer>) {
         match self.snapshot.set_node(name, offer) {
             NodeChange::None => {}
             NodeChange::Added(slot) | NodeChange::Changed(slot) => {
@@ -74,11 +74,14 @@ impl Cluster {
         let node = pod.node_name.clone().expect("a placed pod names its node");
         let former = self.snapshot.pod(&pod.key);
         let unchanged = former.is_some_and(|former| {
-            former.uid == pod.uid && former.schedules_like(&pod) && former.deleting == pod.deleting
+            former.uid == pod.uid
+                && former.schedules_like(&pod)
+                && former.owner == pod.owner
+                && former.deleting == pod.deleting
         });
         let same_node = self.snapshot.node_of(&pod.key).is_some_and(|n| n.name == node);
         if unchanged && same_node {
-            return;
+            return self.snapshot.refresh(pod);
         }
         let freed = self.snapshot.node_of(&pod.key).map(|node| node.slot);
         if let Some(slot) = freed {

@@ -83,7 +83,7 @@ pub struct NodeInfo {
     /// Its name.
     pub name: Arc<str>,
     /// What it offers; `None` while pods are bound to a node that is not (or no longer) there.
-    pub offer: Option<NodeOffer>,
+    pub offer: Option<Arc<NodeOffer>>,
     /// Sum of what its pods ask for.
     pub requested: Resources,
     /// The same as scores count it.

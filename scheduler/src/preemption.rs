@@ -185,7 +185,7 @@ mod tests {
                         "status": { "allocatable": { "cpu": cpu, "pods": "10" } },
                     });
                     let node = Node::from_value(object).expect("a node");
-                    cluster.set_node(name, NodeOffer::new(&node));
+                    cluster.set_node(name, Arc::new(NodeOffer::new(&node)));
                 }
                 ["pod", name, node, priority, cpu] => {
                     cluster.place(Arc::new(pod(name, number(priority), cpu)), node);

@@ -11,7 +11,6 @@ mod reporter;
 
 use std::{sync::Arc, time::Duration};
 
-use kontiki_api::k8s_openapi::api::core::v1::Pod;
 use kontiki_base::tasks::{TaskKind, Tasks};
 use kontiki_client::{
     Client, EventRecorder, EventType, FenceReceiver, Leadership, ObjectKey, Turn,
@@ -25,7 +24,6 @@ use crate::{
     cluster::Cluster,
     cycle::{self, CycleInput},
     metrics::{self, Outcome},
-    node::NodeOffer,
     pod::{DEFAULT_SCHEDULER, PodInfo, PodKey},
     preemption::{self, Preemption},
     queue::{Attempt, Moment, Queue},
@@ -199,32 +197,31 @@ impl Scheduler {
     fn observe(&mut self) {
         let now = self.now();
         for (key, namespace) in self.feed.namespaces.take() {
-            let labels = namespace.map(|n| n.metadata.labels.clone().unwrap_or_default());
-            self.cluster.set_namespace(&key.name, labels);
+            self.cluster.set_namespace(&key.name, namespace.map(|n| n.0.clone()));
         }
         for (key, node) in self.feed.nodes.take() {
             match node {
-                Some(node) => self.cluster.set_node(&key.name, NodeOffer::new(&node)),
+                Some(offer) => self.cluster.set_node(&key.name, offer),
                 None => self.cluster.remove_node(&key.name),
             }
         }
         for (key, pod) in self.feed.pods.take() {
-            self.observe_pod(&key, pod.as_deref(), now);
+            self.observe_pod(&key, pod, now);
         }
         let changes = self.cluster.take_changes();
         self.queue.wake(&changes, &mut self.cluster.snapshot, now);
     }
 
-    fn observe_pod(&mut self, key: &ObjectKey, pod: Option<&Pod>, now: Moment) {
+    fn observe_pod(&mut self, key: &ObjectKey, pod: Option<Arc<PodInfo>>, now: Moment) {
         let key =
             PodKey { namespace: key.namespace.as_str().into(), name: key.name.as_str().into() };
-        let Some(pod) = pod.map(PodInfo::new).filter(|pod| !pod.terminal) else {
+        let Some(pod) = pod.filter(|pod| !pod.terminal) else {
             self.queue.remove(&key);
             return self.cluster.remove_pod(&key);
         };
         if pod.node_name.is_some() {
             self.queue.remove(&key);
-            return self.cluster.set_placed(Arc::new(pod));
+            return self.cluster.set_placed(pod);
         }
         if !self.cluster.is_assumed(&key, &pod.uid) && !self.cluster.is_nominated(&pod) {
             self.cluster.remove_pod(&key);
@@ -233,7 +230,6 @@ impl Scheduler {
             self.queue.remove(&key);
             return self.cluster.remove_pod(&key);
         }
-        let pod = Arc::new(pod);
         if !self.cluster.is_assumed(&key, &pod.uid) {
             self.cluster.follow_nomination(&pod);
         }

@@ -95,7 +95,7 @@ impl Snapshot {
     }
 
     /// Adds a node or changes what it offers; the former offer, if that differs.
-    pub fn set_node(&mut self, name: &str, offer: NodeOffer) -> NodeChange {
+    pub fn set_node(&mut self, name: &str, offer: Arc<NodeOffer>) -> NodeChange {
         let slot = self.slot(name);
         if self.nodes[slot].offer.as_ref() == Some(&offer) {
             return NodeChange::None;
@@ -133,6 +133,14 @@ impl Snapshot {
         self.pods.insert(pod.key.clone(), slot);
         self.counts.add(&pod, slot, &self.namespaces);
         self.nodes[slot].add(pod);
+    }
+
+    /// Replaces a placed pod by a later state of it that counts the same.
+    pub fn refresh(&mut self, pod: Arc<PodInfo>) {
+        let Some(slot) = self.pods.get(&pod.key) else { return };
+        if let Some(placed) = self.nodes[*slot].pods.iter_mut().find(|p| p.key == pod.key) {
+            *placed = pod;
+        }
     }
 
     /// Takes a pod off its node, which is returned with it.

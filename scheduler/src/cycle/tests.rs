@@ -38,7 +38,7 @@ fn check(world: &str, expected: &Expect) {
     expected.assert_eq(&answer);
 }
 
-fn node(name: &str, spec: &Value) -> NodeOffer {
+fn node(name: &str, spec: &Value) -> Arc<NodeOffer> {
     let mut labels = spec["labels"].as_object().cloned().unwrap_or_default();
     labels.insert("kubernetes.io/hostname".to_owned(), json!(name));
     let field = |key: &str, default: Value| spec.get(key).cloned().unwrap_or(default);
@@ -54,7 +54,7 @@ fn node(name: &str, spec: &Value) -> NodeOffer {
             "images": field("images", json!([])),
         },
     });
-    NodeOffer::new(&Node::from_value(object).expect("a node"))
+    Arc::new(NodeOffer::new(&Node::from_value(object).expect("a node")))
 }
 
 fn pod(name: &str, mut spec: Value) -> PodInfo {

@@ -22,12 +22,12 @@ fn pod(name: &str, priority: i32, cpu: &str, gate: bool) -> Arc<PodInfo> {
     Arc::new(PodInfo::new(&Pod::from_value(object).expect("a pod")))
 }
 
-fn node(cpu: &str) -> NodeOffer {
+fn node(cpu: &str) -> Arc<NodeOffer> {
     let object = json!({
         "metadata": { "name": "n" },
         "status": { "allocatable": { "cpu": cpu, "pods": "110" } },
     });
-    NodeOffer::new(&Node::from_value(object).expect("a node"))
+    Arc::new(NodeOffer::new(&Node::from_value(object).expect("a node")))
 }
 
 /// `SECONDS add NAME PRIORITY CPU`, `gate`, `ungate`, `pop`, `refused NAME PLUGIN`,

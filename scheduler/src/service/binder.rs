@@ -7,6 +7,7 @@ use kontiki_base::tasks::render;
 use kontiki_client::{Client, Error, ObjectKey, Store};
 use serde_json::json;
 
+use super::feed::Seen;
 use crate::pod::{PodInfo, PodKey};
 
 /// How a binding ended.
@@ -29,7 +30,7 @@ pub(super) fn object_key(key: &PodKey) -> ObjectKey {
 /// seen whatever became of the request.
 pub(super) async fn bind(
     client: &Client,
-    pods: &Store<Pod>,
+    pods: &Store<Seen<PodInfo>>,
     pod: &PodInfo,
     node: &Arc<str>,
 ) -> Bound {
@@ -50,12 +51,17 @@ pub(super) async fn bind(
 }
 
 /// Waits until the cache is as new as now and reads from it what became of the pod.
-async fn learn(client: &Client, pods: &Store<Pod>, pod: &PodInfo, cause: &Error) -> Bound {
+async fn learn(
+    client: &Client,
+    pods: &Store<Seen<PodInfo>>,
+    pod: &PodInfo,
+    cause: &Error,
+) -> Bound {
     match client.read_index().await {
         Ok(revision) => pods.passed(revision).await,
         Err(error) => return Bound::No(render(&error)),
     }
-    let current = pods.get(&object_key(&pod.key)).map(|current| PodInfo::new(&current));
+    let current = pods.get(&object_key(&pod.key)).map(|seen| seen.what.clone());
     match current {
         Some(current) if current.uid == pod.uid && current.node_name.is_some() => Bound::Yes,
         Some(current) if current.uid == pod.uid => Bound::No(render(cause)),
