@@ -44,6 +44,9 @@ pub enum Start {
 }
 
 /// Heartbeats and elections. A leader counts as lost after the lease, which is `election_max`.
+///
+/// Openraft waits for the answer to a heartbeat as long as for the next one: an interval far below
+/// the lease makes a leader on a busy machine believe that it has lost its followers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
     /// Between heartbeats.
@@ -57,7 +60,7 @@ pub struct Timing {
 impl Default for Timing {
     fn default() -> Timing {
         Timing {
-            heartbeat: Duration::from_millis(50),
+            heartbeat: Duration::from_millis(100),
             election_min: Duration::from_millis(200),
             election_max: Duration::from_millis(300),
         }

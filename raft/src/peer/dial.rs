@@ -35,7 +35,7 @@ const HELLO_MAX: Duration = Duration::from_secs(2);
 const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(1);
 const KEEP_ALIVE_MAX: Duration = Duration::from_secs(2);
 /// Heartbeats in a row that a member may miss before it is called lost: a second's worth.
-const MISSED_MAX: u32 = 20;
+const MISSED_MAX: u32 = 10;
 /// Window of a stream: a batch of entries in flight.
 const WINDOW_BYTES: u32 = 4 << 20;
 
