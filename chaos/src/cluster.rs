@@ -4,19 +4,21 @@
 use std::{
     collections::BTreeMap,
     fs,
-    net::{IpAddr, SocketAddr, TcpListener},
+    net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Command, Output},
     sync::Mutex,
+    time::Duration,
 };
 
 use anyhow::{Context, bail, ensure};
+use futures::future::join_all;
 use kontiki_base::tls::{Identity, Roots};
 use kontiki_client::{Client, ConnectOptions, ServerList};
 
 use crate::{
     balancer::Balancer,
-    lab::{Daemon, Host, Lab},
+    lab::{Daemon, Lab},
 };
 
 /// Port of the API on every server, and of the balancer in front of them.
@@ -95,6 +97,16 @@ impl Cluster {
         self.daemons.lock().expect("no panics").get(host).cloned()
     }
 
+    /// Asks every service to end and waits until it has; names those that did not end well.
+    pub async fn stop(&self, grace: Duration) -> Vec<String> {
+        let daemons = std::mem::take(&mut *self.daemons.lock().expect("no panics"));
+        let stop = daemons.iter().map(|(name, daemon)| async move {
+            let status = daemon.stop(grace).await;
+            (!status.success()).then(|| format!("kontiki on {name} ended with {status}"))
+        });
+        join_all(stop).await.into_iter().flatten().collect()
+    }
+
     /// Fails if a service ended by itself, with the last of what it said.
     pub fn check_alive(&self) -> anyhow::Result<()> {
         let daemons = self.daemons.lock().expect("no panics").clone();
@@ -171,6 +183,12 @@ impl Cluster {
         said(&format!("kontiki {}", words.join(" ")), &self.lab.lan().output(&mut command)?)
     }
 
+    /// Runs the machine's `kubectl` as any operator would, or `kontiki` where there is none: both
+    /// know the same verbs.
+    pub fn operate(&self, words: &[&str]) -> anyhow::Result<String> {
+        if has_kubectl() { self.kubectl(words) } else { self.kontiki(words) }
+    }
+
     /// Runs the machine's `kubectl` in the outside world, behind the balancer.
     pub fn kubectl(&self, words: &[&str]) -> anyhow::Result<String> {
         let mut command = Command::new("kubectl");
@@ -199,9 +217,10 @@ impl Cluster {
     }
 }
 
-/// The host's name that an address belongs to.
-pub fn host_at<'a>(hosts: impl IntoIterator<Item = &'a Host>, address: IpAddr) -> Option<&'a str> {
-    hosts.into_iter().find(|host| host.address() == address).map(Host::name)
+/// Whether this machine has a `kubectl`.
+pub fn has_kubectl() -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join("kubectl").exists())
 }
 
 /// The product's binary: `$KONTIKI_BIN`, or the one beside this program.

@@ -156,7 +156,10 @@ async fn tell(
         failures_excused: 0,
         tasks,
     };
-    let outcome = steps(&mut stage, start, only_deploy).await;
+    let outcome = tokio::select! { biased;
+        _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
+        outcome = steps(&mut stage, start, only_deploy) => outcome,
+    };
     drop(stage.prober.take());
     stage.tasks.stop().await;
     *figures = stage.figures;

@@ -20,18 +20,27 @@ pub(super) fn apply(cluster: &Cluster, version: &str, replicas: u32) -> anyhow::
     let text = WEB
         .replace("demo-web:v1", &format!("demo-web:{version}"))
         .replace("replicas: 3", &format!("replicas: {replicas}"));
-    apply_text(cluster, "web.yaml", &text)
+    let path = write(cluster, "web.yaml", &text)?;
+    cluster.kontiki(&["apply", "-f", &path])
 }
 
-/// Applies the client inside the cluster.
+/// Applies the client inside the cluster, with the operator's own tool.
 pub(super) fn apply_client(cluster: &Cluster) -> anyhow::Result<String> {
-    apply_text(cluster, "client.yaml", CLIENT)
+    let path = write(cluster, "client.yaml", CLIENT)?;
+    cluster.operate(&["apply", "-f", &path])
 }
 
-fn apply_text(cluster: &Cluster, name: &str, text: &str) -> anyhow::Result<String> {
+fn write(cluster: &Cluster, name: &str, text: &str) -> anyhow::Result<String> {
     let path = cluster.lab().folder().join(name);
     fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
-    cluster.kontiki(&["apply", "-f", &path.to_string_lossy()])
+    Ok(path.to_string_lossy().into_owned())
+}
+
+/// Asks the app for a path, by the NodePort of the first worker.
+pub(super) fn ask(cluster: &Cluster, path: &str) -> anyhow::Result<String> {
+    let lab = cluster.lab();
+    let address = SocketAddr::new(lab.host(WORKERS[0])?.address(), NODE_PORT);
+    prober::get(&lab.lan().network()?, address, path, Duration::from_secs(2))
 }
 
 /// Starts asking the NodePort of both workers.

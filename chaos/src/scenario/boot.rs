@@ -85,7 +85,7 @@ pub(super) async fn everyone_else(stage: &mut Stage, start: Instant) -> anyhow::
     stage.account.tell(&format!("both workers are ready after {took:?}"));
     stage.cluster.balance()?;
     stage.account.quote(&stage.cluster.kontiki(&["member", "list"])?);
-    stage.account.quote(&stage.cluster.kubectl(&["get", "nodes", "-o", "wide"])?);
+    stage.account.quote(&stage.cluster.operate(&["get", "nodes", "-o", "wide"])?);
     Ok(())
 }
 

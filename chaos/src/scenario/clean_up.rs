@@ -2,6 +2,7 @@
 
 use std::{fs, path::Path, time::Duration};
 
+use kontiki_api::k8s_openapi::api::core::v1::Namespace;
 use tokio::time::{Instant, sleep};
 
 use super::{NAMESPACE, Stage, WORKERS};
@@ -10,6 +11,9 @@ use crate::view::View;
 /// A node clears up behind a pod on its own time.
 const TIDY_MAX: Duration = Duration::from_secs(60);
 
+/// Requests under way may be finished.
+const STOP_MAX: Duration = Duration::from_secs(15);
+
 pub(super) async fn run(stage: &mut Stage) -> anyhow::Result<()> {
     stage.account.chapter("8. Everything is deleted");
     if let Some(prober) = stage.prober.take() {
@@ -17,8 +21,10 @@ pub(super) async fn run(stage: &mut Stage) -> anyhow::Result<()> {
         stage.figures.requests = records.len();
     }
     let start = Instant::now();
-    let words = ["delete", "namespace", NAMESPACE, "--wait=false"];
-    stage.account.quote(&stage.cluster.kubectl(&words)?);
+    let words = ["delete", "deployment", "client", "-n", NAMESPACE];
+    stage.account.quote(&stage.cluster.kontiki(&words)?);
+    let words = ["delete", "namespace", NAMESPACE];
+    stage.account.quote(&stage.cluster.operate(&words)?);
     let gone = |view: &View| view.pods.namespace(NAMESPACE).is_empty().then_some(());
     let ((), took) = stage.until("all pods are gone", start, gone).await?;
     stage.account.tell(&format!("all pods are gone after {took:?}"));
@@ -28,6 +34,11 @@ pub(super) async fn run(stage: &mut Stage) -> anyhow::Result<()> {
         left = left_on_workers(stage)?;
     }
     stage.expect(left.is_empty(), &format!("nothing is left on the workers {left:?}"));
+    let namespace = stage.client.find::<Namespace>("", NAMESPACE).await?;
+    stage.expect(namespace.is_none(), "the namespace is gone");
+    stage.account.tell("every server and agent is asked to end");
+    let complaints = stage.cluster.stop(STOP_MAX).await;
+    stage.expect(complaints.is_empty(), &format!("all ended in good order {complaints:?}"));
     Ok(())
 }
 

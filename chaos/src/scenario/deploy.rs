@@ -4,7 +4,7 @@ use anyhow::Context;
 use tokio::time::Instant;
 
 use super::{APP, NAMESPACE, Stage, app};
-use crate::{account::milliseconds, view::is_rolled_out};
+use crate::{account::milliseconds, cluster::has_kubectl, view::is_rolled_out};
 
 pub(super) async fn run(stage: &mut Stage) -> anyhow::Result<()> {
     stage.account.chapter("2. An app of three replicas behind a Service");
@@ -53,28 +53,27 @@ pub(super) async fn run(stage: &mut Stage) -> anyhow::Result<()> {
 fn look_around(stage: &mut Stage) -> anyhow::Result<()> {
     let cluster = stage.cluster.clone();
     let get = ["get", "pods,services,endpointslices", "-n", NAMESPACE, "-o", "wide"];
-    stage.account.quote(&cluster.kubectl(&get)?);
+    stage.account.quote(&cluster.operate(&get)?);
     stage.account.quote(&cluster.kontiki(&["get", "deployments", "-n", NAMESPACE])?);
     let name = format!("deployment/{APP}");
-    for (what, text) in [
-        ("kubectl describe", cluster.kubectl(&["describe", &name, "-n", NAMESPACE])),
-        ("kontiki describe", cluster.kontiki(&["describe", &name, "-n", NAMESPACE])),
-    ] {
-        stage.expect(text.is_ok_and(|text| text.contains("demo-web:v1")), what);
-    }
     let pod = app::ready_pods(&stage.view).first().context("a pod is ready")?.clone();
     let pod = pod.metadata.name.clone().unwrap_or_default();
-    for (what, text) in [
-        ("kubectl logs", cluster.kubectl(&["logs", &pod, "-n", NAMESPACE])),
-        ("kontiki logs", cluster.kontiki(&["logs", &pod, "-n", NAMESPACE])),
+    for (words, expected) in [
+        (["describe", name.as_str()].as_slice(), "demo-web:v1"),
+        (&["logs", &pod], "serves on port"),
+        (&["rollout", "status", &name], "successfully rolled out"),
     ] {
-        stage.expect(text.is_ok_and(|text| text.contains("serves on port")), what);
+        let words = [words, &["-n", NAMESPACE]].concat();
+        let text = cluster.kontiki(&words)?;
+        stage.expect(text.contains(expected), &format!("kontiki {}", words.join(" ")));
+        if has_kubectl() {
+            let text = cluster.kubectl(&words)?;
+            stage.expect(text.contains(expected), &format!("kubectl {}", words.join(" ")));
+        }
     }
-    for (what, text) in [
-        ("kubectl rollout status", cluster.kubectl(&["rollout", "status", &name, "-n", NAMESPACE])),
-        ("kontiki rollout status", cluster.kontiki(&["rollout", "status", &name, "-n", NAMESPACE])),
-    ] {
-        stage.expect(text.is_ok_and(|text| text.contains("successfully rolled out")), what);
-    }
+    let message = app::ask(&cluster, "/config")?;
+    stage.expect(message.contains("nobody noticed"), "the ConfigMap is a file in the pods");
+    let secret = app::ask(&cluster, "/secret")?;
+    stage.expect(secret.contains("of 12 letters"), "the Secret is in their environment");
     Ok(())
 }

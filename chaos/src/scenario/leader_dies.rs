@@ -59,6 +59,9 @@ pub(super) async fn run(stage: &mut Stage) -> anyhow::Result<()> {
     stage.figures.leader_kill_bind_ms = milliseconds(bound);
     stage.account.tell(&format!("a new pod was bound to {bound_to} after {bound:?}"));
     stage.account.tell(&format!("{} leads now", boot::leader(&stage.cluster)?));
+    // With the kubeconfig that it had all along.
+    let nodes = stage.cluster.operate(&["get", "nodes", "-o", "name"])?;
+    stage.expect(nodes.lines().count() == 2, "the operator's tool goes on as before");
 
     sleep(AFTERMATH.saturating_sub(killed.elapsed())).await;
     let prober = stage.prober.as_ref().context("the prober runs")?;

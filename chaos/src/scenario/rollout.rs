@@ -28,13 +28,10 @@ async fn scale(stage: &mut Stage) -> anyhow::Result<()> {
     stage.account.chapter("5. Six replicas, a crash, a new version, a broken one, and back");
     let start = Instant::now();
     let name = format!("deployment/{APP}");
-    stage.account.quote(&stage.cluster.kubectl(&[
-        "scale",
-        &name,
-        "--replicas=6",
-        "-n",
-        NAMESPACE,
-    ])?);
+    let words = ["scale", &name, "--replicas=4", "-n", NAMESPACE];
+    stage.account.quote(&stage.cluster.operate(&words)?);
+    let words = ["scale", &name, "--replicas=6", "-n", NAMESPACE];
+    stage.account.quote(&stage.cluster.kontiki(&words)?);
     stage.until("six pods are ready", start, all_ready).await?;
     let in_rotation =
         |view: &View| (view.endpoints(NAMESPACE, APP).len() == REPLICAS).then_some(());
@@ -108,7 +105,7 @@ async fn broken_version(stage: &mut Stage) -> anyhow::Result<()> {
     stage.expect(fewest == REPLICAS && is_spared, &what);
     let name = format!("deployment/{APP}");
     let words = ["rollout", "undo", &name, "-n", NAMESPACE];
-    stage.account.quote(&stage.cluster.kontiki(&words)?);
+    stage.account.quote(&stage.cluster.operate(&words)?);
     let (_, took) = stage.until("version 2 is back", start, rolled_out("v2")).await?;
     stage.account.tell(&format!("version 2 is back, {took:?} after version 3 was asked for"));
     let summary = summary(stage, start)?;

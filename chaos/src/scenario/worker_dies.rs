@@ -47,6 +47,6 @@ pub(super) async fn run(stage: &mut Stage) -> anyhow::Result<()> {
     let node =
         stage.view.nodes.list().into_iter().find(|n| n.metadata.name.as_deref() == Some(victim));
     stage.expect(node.is_some_and(|node| !is_node_ready(&node)), "its node is NotReady");
-    stage.account.quote(&stage.cluster.kubectl(&["get", "nodes"])?);
+    stage.account.quote(&stage.cluster.operate(&["get", "nodes"])?);
     Ok(())
 }
