@@ -57,7 +57,7 @@ fn left_on_workers(stage: &Stage) -> anyhow::Result<Vec<String>> {
         let ours = rules.lines().filter(|line| line.contains(". 30080"));
         left.extend(ours.map(|line| format!("{name}: rule {}", line.trim())));
         let mounts = host.run(&["cat", "/proc/mounts"])?;
-        let pods = mounts.lines().filter(|line| line.contains("/kubelet/pods/"));
+        let pods = mounts.lines().filter(|line| line.contains(" /var/lib/kontiki/kubelet/pods/"));
         left.extend(pods.map(|line| format!("{name}: mount {line}")));
         let links = host.run(&["ip", "-o", "link"])?;
         let pods = links.lines().filter(|line| line.contains("veth"));
