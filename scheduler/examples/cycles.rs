@@ -2,7 +2,11 @@
 //!
 //! `cargo run --release -p kontiki-scheduler --example cycles -- [NODES] [PODS]`
 
-use std::{io::Write, sync::Arc, time::Instant};
+use std::{
+    io::Write,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use kontiki_api::{
     Object,
@@ -54,7 +58,7 @@ fn place_all(nodes: usize, pods: usize, shape: &str) -> f64 {
         let input = CycleInput { start, tie_break, ..CycleInput::default() };
         let output = schedule(&pod, &cluster.snapshot, input);
         start = (start + output.evaluated) % nodes;
-        cluster.assume(pod, output.decision.expect("there is room"));
+        cluster.assume(pod, output.decision.expect("there is room"), Duration::ZERO);
         cluster.take_changes();
     }
     began.elapsed().as_secs_f64()

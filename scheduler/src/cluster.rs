@@ -20,13 +20,14 @@ use crate::{
 };
 
 /// How long a bound pod may take to show up in the watch.
-const ASSUMED_MAX: Duration = Duration::from_secs(60);
+const SEEN_MAX: Duration = Duration::from_secs(60);
+/// How long a binding may take, whatever becomes of it.
+const BOUND_MAX: Duration = Duration::from_secs(180);
 
 #[derive(Debug)]
 struct Assumed {
     uid: Arc<str>,
-    /// Set once the binding was acknowledged.
-    expires: Option<Moment>,
+    expires: Moment,
 }
 
 /// What is known of the cluster, and what of it changed since it was last asked.
@@ -170,10 +171,10 @@ impl Cluster {
     }
 
     /// Counts a pod on the node that was decided for it.
-    pub fn assume(&mut self, pod: Arc<PodInfo>, slot: usize) {
+    pub fn assume(&mut self, pod: Arc<PodInfo>, slot: usize, now: Moment) {
         let node = self.snapshot.node(slot).name.clone();
         self.withdraw(&pod);
-        let assumed = Assumed { uid: pod.uid.clone(), expires: None };
+        let assumed = Assumed { uid: pod.uid.clone(), expires: now + BOUND_MAX };
         self.assumed.insert(pod.key.clone(), assumed);
         self.snapshot.place(pod.clone(), &node);
         self.changes.pods.push(pod);
@@ -187,7 +188,7 @@ impl Cluster {
     /// The binding was acknowledged: the watch will show it.
     pub fn bound(&mut self, key: &PodKey, now: Moment) {
         if let Some(assumed) = self.assumed.get_mut(key) {
-            assumed.expires = Some(now + ASSUMED_MAX);
+            assumed.expires = now + SEEN_MAX;
         }
     }
 
@@ -202,17 +203,94 @@ impl Cluster {
 
     /// Assumptions that outlived their time.
     pub fn expired(&self, now: Moment) -> Vec<PodKey> {
-        let over = |a: &Assumed| a.expires.is_some_and(|expires| expires <= now);
+        let over = |a: &Assumed| a.expires <= now;
         self.assumed.iter().filter(|(_, a)| over(a)).map(|(key, _)| key.clone()).collect()
     }
 
     /// When the first assumption runs out.
     pub fn next_expiry(&self) -> Option<Moment> {
-        self.assumed.values().filter_map(|a| a.expires).min()
+        self.assumed.values().map(|a| a.expires).min()
     }
 
     /// All assumptions: a turn ended before they were seen.
     pub fn assumptions(&self) -> Vec<PodKey> {
         self.assumed.keys().cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kontiki_api::{
+        Object,
+        k8s_openapi::api::core::v1::{Node, Pod},
+    };
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod(name: &str, priority: i32, node: Option<&str>) -> Arc<PodInfo> {
+        let object = json!({
+            "metadata": { "name": name, "namespace": "d", "uid": name },
+            "spec": {
+                "priority": priority, "nodeName": node,
+                "containers": [{"name": "c", "resources": {"requests": {"cpu": "1"}}}],
+            },
+        });
+        Arc::new(PodInfo::new(&Pod::from_value(object).expect("a pod")))
+    }
+
+    fn cluster() -> Cluster {
+        let object = json!({
+            "metadata": { "name": "n" },
+            "status": { "allocatable": { "cpu": "4", "pods": "10" } },
+        });
+        let mut cluster = Cluster::default();
+        let node = Node::from_value(object).expect("a node");
+        cluster.set_node("n", Arc::new(NodeOffer::new(&node)));
+        cluster.take_changes();
+        cluster
+    }
+
+    fn taken(cluster: &Cluster) -> i64 {
+        cluster.snapshot.node(0).requested.milli_cpu
+    }
+
+    #[test]
+    fn an_assumed_pod_counts_once_when_the_watch_shows_it() {
+        let mut cluster = cluster();
+        cluster.assume(pod("a", 0, None), 0, Duration::ZERO);
+        assert!(cluster.is_assumed(&pod("a", 0, None).key, "a"));
+        assert_eq!(taken(&cluster), 1000);
+        cluster.set_placed(pod("a", 0, Some("n")));
+        assert_eq!((taken(&cluster), cluster.next_expiry()), (1000, None));
+    }
+
+    #[test]
+    fn an_assumption_that_nobody_confirms_runs_out() {
+        let mut cluster = cluster();
+        let assumed = pod("a", 0, None);
+        cluster.assume(assumed.clone(), 0, Duration::ZERO);
+        cluster.bound(&assumed.key, Duration::from_secs(1));
+        assert!(cluster.expired(Duration::from_secs(60)).is_empty());
+        assert_eq!(cluster.expired(Duration::from_secs(61)).len(), 1);
+        assert!(cluster.forget(&assumed.key));
+        assert_eq!(taken(&cluster), 0);
+        assert!(cluster.take_changes().nodes.contains(&0), "its room may wake others");
+    }
+
+    #[test]
+    fn room_kept_for_a_pod_is_free_for_itself_and_the_more_important_only() {
+        let mut cluster = cluster();
+        let nominee = pod("important", 5, None);
+        cluster.nominate(&nominee, &Arc::from("n"));
+        for (name, priority, expected) in [("other", 5, 1000), ("lord", 9, 0), ("important", 5, 0)]
+        {
+            let seen =
+                cluster.seen_by(&pod(name, priority, None), |s| s.node(0).requested.milli_cpu);
+            assert_eq!(seen, expected, "{name}");
+        }
+        assert_eq!(taken(&cluster), 1000);
+        cluster.remove_pod(&nominee.key);
+        assert_eq!(taken(&cluster), 0);
     }
 }

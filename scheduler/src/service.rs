@@ -295,7 +295,8 @@ impl Scheduler {
     ) {
         let node = self.cluster.snapshot.node(slot).name.clone();
         let pod = attempt.pod.clone();
-        self.cluster.assume(pod.clone(), slot);
+        let now = self.now();
+        self.cluster.assume(pod.clone(), slot, now);
         let (client, pods) = (acting.turn.client.clone(), self.feed.pods.store.clone());
         let finished = acting.finished.clone();
         self.tasks.spawn_infallible(TaskKind::logged("binding"), async move {
@@ -368,8 +369,9 @@ impl Scheduler {
     /// Assumptions that the watch never confirmed: the pods are looked at afresh.
     fn expire(&mut self) {
         for key in self.cluster.expired(self.now()) {
-            tracing::warn!(pod = %key, "bound, but not seen on its node in time: forgotten");
+            tracing::warn!(pod = %key, "its binding was not seen in time: looked at afresh");
             self.cluster.forget(&key);
+            self.queue.remove(&key);
             self.feed.pods.look_again(binder::object_key(&key));
         }
     }
