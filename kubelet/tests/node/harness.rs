@@ -17,7 +17,11 @@ use kontiki_kubelet::{
     runtime::{Runtime, containerd::Containerd},
 };
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+use tokio_rustls::client::TlsStream;
 
 use crate::fake_api::FakeApi;
 
@@ -72,6 +76,7 @@ impl TestNode {
         options.listen = free_port();
         options.lease_renew_interval = Duration::from_secs(1);
         options.status_update_interval = Duration::from_secs(1);
+        options.log_size_max = 10_000;
         options.cluster_dns = vec!["10.43.0.10".parse().unwrap()];
         // Every test of every run has its own range.
         let low = name
@@ -185,8 +190,18 @@ impl TestNode {
 
     /// A log from the kubelet's server.
     pub(crate) async fn logs(&self, what: &str) -> String {
+        let mut stream = self.follow(what).await;
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        unchunk(body)
+    }
+
+    /// A connection on which a log arrives.
+    pub(crate) async fn follow(&self, what: &str) -> TlsStream<TcpStream> {
         let config = tls::client_config(&self.roots, Some(&self.admin), &[]).unwrap();
-        let stream = tokio::net::TcpStream::connect(self.options.listen).await.unwrap();
+        let stream = TcpStream::connect(self.options.listen).await.unwrap();
         let name = rustls::pki_types::ServerName::try_from("127.0.0.1").unwrap();
         let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::new(config));
         let mut stream = connector.connect(name, stream).await.unwrap();
@@ -194,11 +209,25 @@ impl TestNode {
             "GET /containerLogs/{what} HTTP/1.1\r\nhost: node\r\nconnection: close\r\n\r\n"
         );
         stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = Vec::new();
-        let _ = stream.read_to_end(&mut answer).await;
-        let answer = String::from_utf8_lossy(&answer).into_owned();
-        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
-        unchunk(body)
+        stream
+    }
+
+    /// Reads until a text has arrived.
+    pub(crate) async fn read_until(&self, stream: &mut TlsStream<TcpStream>, wanted: &str) {
+        let reading = async {
+            let (mut text, mut buffer) = (String::new(), [0u8; 4096]);
+            while !text.contains(wanted) {
+                let length = stream.read(&mut buffer).await.unwrap();
+                assert!(length > 0, "the log ended without {wanted}");
+                text.push_str(&String::from_utf8_lossy(&buffer[..length]));
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), reading).await.unwrap();
+    }
+
+    pub(crate) fn pod_log_folder(&self, namespace: &str, name: &str, pod: &Value) -> PathBuf {
+        let uid = pod["metadata"]["uid"].as_str().unwrap();
+        self.options.paths().pod_logs(namespace, name, uid)
     }
 
     /// Waits for something that no event announces.

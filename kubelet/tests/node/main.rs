@@ -207,3 +207,144 @@ async fn an_agent_restart_touches_no_container() {
     tokio::time::timeout(Duration::from_secs(60), node.assert_nothing_left()).await.unwrap();
     node.stop().await;
 }
+
+/// A pod that runs one command and is not restarted; `more` goes to the pod or its container.
+#[expect(clippy::needless_pass_by_value, reason = "json! makes a value where it stands")]
+fn run(command: &[&str], more: Value) -> Value {
+    let words = std::iter::once("/bin/demo-web").chain(command.iter().copied());
+    let mut spec = json!({
+        "restartPolicy": "Never", "terminationGracePeriodSeconds": 1,
+        "containers": [{
+            "name": "c", "image": "kontiki.dev/demo-web:v1", "command": words.collect::<Vec<_>>(),
+        }],
+    });
+    for (key, value) in more.as_object().unwrap() {
+        match key.as_str() {
+            "restartPolicy" | "activeDeadlineSeconds" => spec[key] = value.clone(),
+            _ => spec["containers"][0][key] = value.clone(),
+        }
+    }
+    spec
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pods_end_as_their_policies_say() {
+    let Some(node) = TestNode::start("ends").await else { return };
+    let api = node.api.clone();
+    let memory = json!({ "limits": { "memory": "24Mi" } });
+    let words = "/dev/termination-log";
+    let cases = [
+        ("done", run(&["exit", "0"], json!({})), "Succeeded", "Completed", ""),
+        ("failed", run(&["exit", "4"], json!({})), "Failed", "Error", ""),
+        (
+            "retried",
+            run(&["exit", "0"], json!({ "restartPolicy": "OnFailure" })),
+            "Succeeded",
+            "Completed",
+            "",
+        ),
+        ("hog", run(&["hog", "200"], json!({ "resources": memory })), "Failed", "OOMKilled", ""),
+        (
+            "late",
+            run(&["sleep", "600"], json!({ "activeDeadlineSeconds": 2 })),
+            "Failed",
+            "Completed",
+            "",
+        ),
+        (
+            "words",
+            run(
+                &["cat", "/absent"],
+                json!({ "terminationMessagePolicy": "FallbackToLogsOnError", "terminationMessagePath": words }),
+            ),
+            "Failed",
+            "Error",
+            "demo-web: /absent: No such file or directory (os error 2)\n",
+        ),
+    ];
+    let paths: Vec<String> =
+        cases.iter().map(|(name, spec, ..)| pod(&node, "default", name, spec.clone())).collect();
+    for (path, (name, _, phase_wanted, reason, message)) in paths.iter().zip(&cases) {
+        let ended = api
+            .wait(name, |api| {
+                let pod = api.get(path)?;
+                let terminated = &pod["status"]["containerStatuses"][0]["state"]["terminated"];
+                (phase(&pod) == *phase_wanted && terminated["reason"] == *reason).then_some(pod)
+            })
+            .await;
+        let terminated = &ended["status"]["containerStatuses"][0]["state"]["terminated"];
+        assert_eq!(terminated["message"].as_str().unwrap_or_default(), *message, "{name}");
+        assert_eq!(restarts(&ended), 0, "{name}");
+    }
+    let late = api.get(&paths[4]).unwrap();
+    assert_eq!(late["status"]["reason"], "DeadlineExceeded");
+    for path in &paths {
+        api.delete_gracefully(path, 0);
+        api.wait("the pod to be gone", |api| api.get(path).is_none().then_some(())).await;
+    }
+    node.assert_nothing_left().await;
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hooks_probes_and_logs_work_together() {
+    let Some(node) = TestNode::start("hooks").await else { return };
+    let api = node.api.clone();
+    let folder = node.dir().join("shared");
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = pod(
+        &node,
+        "default",
+        "web",
+        json!({
+            "terminationGracePeriodSeconds": 20,
+            "volumes": [{ "name": "shared", "hostPath": { "path": folder, "type": "Directory" } }],
+            "securityContext": { "runAsUser": 0, "fsGroup": 0 },
+            "initContainers": [{
+                "name": "sidecar", "image": "kontiki.dev/demo-web:v2", "restartPolicy": "Always",
+                "env": [{ "name": "PORT", "value": "8081" }, { "name": "DRAIN_SECONDS", "value": "0" }],
+                "startupProbe": { "tcpSocket": { "port": 8081 }, "periodSeconds": 1 },
+            }],
+            "containers": [{
+                "name": "web", "image": "kontiki.dev/demo-web:v1",
+                "env": [{ "name": "DRAIN_SECONDS", "value": "0" }],
+                "securityContext": {
+                    "readOnlyRootFilesystem": true, "allowPrivilegeEscalation": false,
+                    "capabilities": { "drop": ["ALL"] },
+                },
+                "volumeMounts": [{ "name": "shared", "mountPath": "/shared", "subPath": "of/web" }],
+                "lifecycle": {
+                    "postStart": { "exec": { "command": ["/bin/demo-web", "touch", "/shared/started"] } },
+                    "preStop": { "exec": { "command": ["/bin/demo-web", "touch", "/shared/stopping"] } },
+                },
+                "startupProbe": { "exec": { "command": ["/bin/demo-web", "cat", "/shared/started"] }, "periodSeconds": 1 },
+                "readinessProbe": { "tcpSocket": { "port": 8080 }, "periodSeconds": 1 },
+            }],
+        }),
+    );
+    let running = api.wait("the pod to be ready", |api| ready(api, &path)).await;
+    let ip = pod_ip(&running);
+    assert!(folder.join("of/web/started").exists());
+
+    // The log is rotated under a reader that follows it.
+    let following = node.follow("default/web/web?follow=true").await;
+    for _ in 0..150 {
+        node.http(&ip, "/a/path/that/makes/its/line/in/the/log/long/enough/to/fill/it/quickly")
+            .await;
+    }
+    let logs = node.pod_log_folder("default", "web", &running);
+    node.eventually("the rotation", async || {
+        std::fs::read_dir(logs.join("web")).is_ok_and(|files| files.count() > 1)
+    })
+    .await;
+    node.http(&ip, "/after/the/rotation").await;
+    let mut text = following;
+    node.read_until(&mut text, "/after/the/rotation").await;
+
+    api.delete_gracefully(&path, 20);
+    api.wait("the pod to be gone", |api| api.get(&path).is_none().then_some(())).await;
+    assert!(folder.join("of/web/stopping").exists());
+    assert!(folder.exists(), "a hostPath is the host's");
+    node.assert_nothing_left().await;
+    node.stop().await;
+}
