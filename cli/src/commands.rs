@@ -118,8 +118,8 @@ fn daemon(process: impl Future<Output = Result<()>>) -> Result<()> {
 }
 
 /// Openraft warns about every heartbeat that a member misses; our store says once that the member
-/// is lost.
-const DEFAULT_LOG: &str = "info,openraft=error";
+/// is lost. What its heartbeats still complain of is their own end.
+const DEFAULT_LOG: &str = "info,openraft=error,openraft::core::heartbeat=off";
 
 fn start_logging(settings: &CommonSettings) -> Result<()> {
     let format = match settings.log_format.as_deref() {

@@ -150,7 +150,7 @@ pub(crate) struct CommonSettings {
     #[arg(long, env = "KONTIKI_NODE_STATUS_UPDATE_FREQUENCY", value_name = "TIME", value_parser = duration::parse)]
     #[serde(skip_serializing_if = "Option::is_none", with = "duration::option")]
     pub(crate) node_status_update_frequency: Option<Duration>,
-    /// What is logged, as in info,kontiki_raft=debug [default: info,openraft=error]
+    /// What is logged, as in info,kontiki_raft=debug [default: info, and openraft=error]
     #[arg(long, env = "KONTIKI_LOG", value_name = "FILTER")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) log: Option<String>,

@@ -61,6 +61,8 @@ pub(crate) struct Inner {
     pub(crate) peers: Peers,
     pub(crate) leadership: watch::Sender<Leadership>,
     pub(crate) pulse: Pulse,
+    /// One change of the membership at a time.
+    membership: tokio::sync::Mutex<()>,
     read_indexes: ReadIndexes,
     ready: tokio::sync::OnceCell<()>,
     tasks: Tasks,

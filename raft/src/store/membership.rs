@@ -11,10 +11,8 @@ use std::{
 
 use kontiki_base::CancellationToken;
 use openraft::{
-    ChangeMembers, Instant as _, RaftMetrics, ServerState,
-    async_runtime::watch::WatchReceiver,
-    errors::{ClientWriteError, RaftError},
-    raft::ClientWriteResponse,
+    ChangeMembers, Instant as _, RaftMetrics, ServerState, async_runtime::watch::WatchReceiver,
+    errors::RaftError,
 };
 use tokio::time::{Instant, sleep_until};
 
@@ -34,6 +32,8 @@ const PROMOTION_LAG_MAX: u64 = 1_000;
 const PROMOTION_PAUSE: Duration = Duration::from_millis(200);
 /// After the leader could not be told a new address.
 const ANNOUNCE_PAUSE: Duration = Duration::from_secs(2);
+/// How long a change waits for the one before it.
+const SETTLED_WITHIN: Duration = Duration::from_secs(2);
 /// A member that acknowledged nothing for so long does not count as live.
 const LIVE_WITHIN: Duration = Duration::from_secs(1);
 
@@ -110,8 +110,9 @@ pub(super) async fn supervise(inner: Arc<Inner>, shutdown: CancellationToken) {
             let change = plan(&observe(&raft.borrow_watched())).filter(|now| *now == change);
             if let Some(change) = change {
                 tracing::info!(%change, "changing who votes");
-                if let Err(error) = inner.raft.change_membership(change, true).await {
-                    tracing::info!("who votes has not changed: {error}");
+                let outcome = inner.change(change, true).await;
+                if !matches!(outcome, Attempt::Done(())) {
+                    tracing::info!(?outcome, "who votes has not changed");
                 }
                 not_before = Instant::now() + PROMOTION_PAUSE;
             }
@@ -233,7 +234,25 @@ impl Inner {
             return Attempt::Refused(format!("member {} at {at}: {reason}", member.id));
         }
         tracing::info!(%change, "changing the members");
-        changed(self.raft.change_membership(change, true).await)
+        self.change(change, true).await
+    }
+
+    /// Changes the membership once the last change is committed.
+    async fn change(&self, change: Change, keep_removed_as_learners: bool) -> Attempt<()> {
+        let _turn = self.membership.lock().await;
+        let settled = |raft: &RaftMetrics<TypeConfig>| {
+            raft.state != ServerState::Leader
+                || raft.membership_config.log_id() == raft.committed_membership_config.log_id()
+        };
+        let waited = self.raft.wait(Some(SETTLED_WITHIN)).metrics(settled, "membership").await;
+        if let Err(error) = waited {
+            return Attempt::Again(format!("the last change is not committed: {error}"));
+        }
+        match self.raft.change_membership(change, keep_removed_as_learners).await {
+            Ok(_) => Attempt::Done(()),
+            Err(RaftError::APIError(error)) => Attempt::Again(error.to_string()),
+            Err(RaftError::Fatal(_)) => Attempt::Stopped,
+        }
     }
 
     async fn remove(&self, member: MemberId) -> Attempt<()> {
@@ -249,7 +268,7 @@ impl Inner {
         let gone = BTreeSet::from([member.0]);
         if !voters.contains(&member.0) {
             let change = ChangeMembers::RemoveNodes(gone);
-            return changed(self.raft.change_membership(change, false).await);
+            return self.change(change, false).await;
         }
         let remaining: BTreeSet<u64> = voters.difference(&gone).copied().collect();
         let living = remaining.intersection(&live).count();
@@ -261,7 +280,7 @@ impl Inner {
         }
         tracing::info!(%member, "removing a voter");
         let change = ChangeMembers::RemoveVoters(gone);
-        changed(self.raft.change_membership(change, false).await)
+        self.change(change, false).await
     }
 
     /// Moves leadership to the voter that has most of the log.
@@ -317,17 +336,6 @@ fn live_members(raft: &RaftMetrics<TypeConfig>) -> BTreeSet<u64> {
         .flatten()
         .filter(|(_, at)| at.as_ref().is_some_and(|at| at.elapsed() < LIVE_WITHIN));
     acknowledged.map(|(id, _)| *id).chain([raft.id]).collect()
-}
-
-type Changed =
-    Result<ClientWriteResponse<TypeConfig>, RaftError<TypeConfig, ClientWriteError<TypeConfig>>>;
-
-fn changed(outcome: Changed) -> Attempt<()> {
-    match outcome {
-        Ok(_) => Attempt::Done(()),
-        Err(RaftError::APIError(error)) => Attempt::Again(error.to_string()),
-        Err(RaftError::Fatal(_)) => Attempt::Stopped,
-    }
 }
 
 #[cfg(test)]

@@ -176,6 +176,7 @@ async fn start(options: Options, opened: Opened, tasks: Tasks) -> Result<Arc<Inn
         peers,
         leadership: watch::Sender::default(),
         pulse: pulse::Pulse::default(),
+        membership: tokio::sync::Mutex::default(),
         read_indexes,
         ready: tokio::sync::OnceCell::new(),
         tasks: tasks.clone(),
