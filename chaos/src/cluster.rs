@@ -18,7 +18,7 @@ use kontiki_client::{Client, ConnectOptions, ServerList};
 
 use crate::{
     balancer::Balancer,
-    lab::{Daemon, Lab},
+    lab::{Daemon, Lab, Network},
 };
 
 /// Port of the API on every server, and of the balancer in front of them.
@@ -38,13 +38,20 @@ pub struct Cluster {
     command_lines: Mutex<BTreeMap<String, Vec<String>>>,
     daemons: Mutex<BTreeMap<String, Daemon>>,
     balancers: Mutex<Vec<Balancer>>,
+    /// The machine's own network, wherever this is called from.
+    machine: Network,
 }
 
 impl Cluster {
     /// The product at `binary` for the hosts of `lab`; nothing is started yet.
-    pub fn new(lab: Lab, binary: PathBuf, servers: &[&str], workers: &[&str]) -> Cluster {
+    pub fn new(
+        lab: Lab,
+        binary: PathBuf,
+        servers: &[&str],
+        workers: &[&str],
+    ) -> anyhow::Result<Cluster> {
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        Cluster {
+        Ok(Cluster {
             lab,
             binary,
             servers: names(servers),
@@ -52,7 +59,9 @@ impl Cluster {
             command_lines: Mutex::default(),
             daemons: Mutex::default(),
             balancers: Mutex::default(),
-        }
+            machine: Network::of_process(std::process::id())
+                .context("open the machine's network")?,
+        })
     }
 
     /// The lab it runs in.
@@ -144,7 +153,8 @@ impl Cluster {
         let backends: Vec<_> = self.servers.iter().map(address).collect::<anyhow::Result<_>>()?;
         let lan = self.lab.lan();
         let outside = lan.listen(SocketAddr::new(lan.address(), API_PORT))?;
-        let here = TcpListener::bind(("127.0.0.1", 0)).context("listen on the machine")?;
+        let here = self.machine.run(|| TcpListener::bind(("127.0.0.1", 0)));
+        let here = here.context("listen on the machine")?;
         let mut balancers = self.balancers.lock().expect("no panics");
         balancers.push(Balancer::start(outside, lan.network()?, backends.clone())?);
         let balancer = Balancer::start(here, lan.network()?, backends)?;

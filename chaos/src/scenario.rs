@@ -117,7 +117,7 @@ pub fn run(options: &Options) -> anyhow::Result<Demonstration> {
     })?;
     account.chapter(&format!("Five hosts and the outside world, in {}", lab.folder().display()));
     let network = lab.lan().network()?;
-    let cluster = Arc::new(Cluster::new(lab, cluster::product()?, &SERVERS, &WORKERS));
+    let cluster = Arc::new(Cluster::new(lab, cluster::product()?, &SERVERS, &WORKERS)?);
     let mut figures =
         Figures { control_nodes: SERVERS.len(), workers: WORKERS.len(), ..Figures::default() };
     let (stage_cluster, only_deploy) = (cluster.clone(), options.only_deploy);
