@@ -9,6 +9,7 @@ pub mod envelope;
 mod keys;
 mod leases;
 mod replicated;
+pub mod upgrade;
 
 use std::sync::Arc;
 

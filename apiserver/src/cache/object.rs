@@ -8,7 +8,7 @@ use kontiki_raft::types::Revision;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::storage::envelope;
+use crate::storage::{envelope, upgrade};
 
 /// An object as of one revision.
 #[derive(Debug)]
@@ -25,17 +25,6 @@ pub struct Object {
     pub labels: BTreeMap<String, String>,
     /// Fields that field selectors may name, beyond name and namespace.
     pub fields: Box<[(catalogue::Name, Box<str>)]>,
-}
-
-/// A stored value that does not become an object.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// It is not an envelope.
-    #[error(transparent)]
-    Envelope(#[from] envelope::Error),
-    /// Its JSON is not that of an object.
-    #[error("the stored JSON is not an object: {0}")]
-    Json(#[from] serde_json::Error),
 }
 
 #[derive(Deserialize)]
@@ -56,8 +45,8 @@ impl Object {
         value: &Bytes,
         revision: Revision,
         row: &catalogue::Row,
-    ) -> Result<Object, Error> {
-        let sealed = envelope::open(value)?;
+    ) -> Result<Object, upgrade::Error> {
+        let sealed = upgrade::open(value, row)?;
         let labels = serde_json::from_slice::<Labelled>(&sealed.json)?.metadata.labels;
         let mut fields = Vec::new();
         if !row.selectable_fields.is_empty() {

@@ -82,7 +82,11 @@ pub async fn delete(
     };
     admission::validate(core, &attempt).await?;
     let mut gone = false;
-    let stored = stored::change(core, writer, target, |current| {
+    let mut believed = stored::from_cache(target);
+    if believed.object.is_none() {
+        believed = stored::from_store_to_delete(core, target).await?;
+    }
+    let stored = stored::change_from(core, writer, target, believed, |current| {
         let row = &target.resource.row;
         let Some(current) = current else {
             return Err(Status::not_found(&row.group, &row.resource, target.name));

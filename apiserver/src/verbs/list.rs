@@ -24,12 +24,17 @@ use crate::{
     cache::{Resource, object::Object},
     core::{Core, unavailable},
     exchange::Exchange,
+    storage::backend::BackendError,
 };
 
 /// Bytes gathered before they are handed to the socket.
 const CHUNK_BYTES: usize = 128 << 10;
 /// Keys fetched at a time when a page comes from the store.
 const STORE_PAGE: u64 = 500;
+
+/// What a client is told whose pages took too long.
+const TOKEN_EXPIRED: &str = "The provided continue parameter is too old to display a consistent \
+                             list result. You can start a new list without the continue parameter.";
 
 /// What a list is asked for.
 struct Request {
@@ -169,7 +174,12 @@ async fn from_store(
     let mut objects = Vec::new();
     loop {
         let page = core.storage.page(range.clone(), revision, STORE_PAGE).await;
-        let page = page.map_err(|error| unavailable(&error))?;
+        let page = page.map_err(|error| match error {
+            BackendError::Compacted { .. } if !request.start.is_empty() => {
+                Status::expired(TOKEN_EXPIRED)
+            }
+            other => unavailable(&other),
+        })?;
         let mut left = page.count;
         for kv in &page.kvs {
             let key = String::from_utf8_lossy(&kv.key[resource.prefix.len()..]).into_owned();

@@ -11,14 +11,14 @@ use jiff::Timestamp;
 use kontiki_api::{Status, meta};
 use kontiki_base::Fence;
 use kontiki_raft::types::{KeyValue, Revision};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     cache::Resource,
     core::{Core, unavailable},
     exchange::Exchange,
     registry::Claim,
-    storage::{Expected, Outcome, Write, envelope, relative},
+    storage::{Expected, Outcome, Write, envelope, relative, upgrade},
     user::UserInfo,
 };
 
@@ -240,7 +240,7 @@ async fn write(
             let created = current.object.is_none();
             Ok(Settled::Done(Stored { json, revision, created }))
         }
-        Outcome::Changed(found) => Ok(Settled::Again(read_back(found)?)),
+        Outcome::Changed(found) => Ok(Settled::Again(read_back(target, found)?)),
         Outcome::ClaimTaken(index) => {
             let row = &target.resource.row;
             let errors = take[index].taken.clone().into();
@@ -280,22 +280,35 @@ fn pretend(current: &Current, change: &Change) -> Stored {
 pub async fn from_store(core: &Core, target: Target<'_>) -> Result<Current, Status> {
     let key = target.resource.key(target.namespace, target.name);
     let found = core.storage.read(key).await.map_err(|error| unavailable(&error))?;
-    read_back(found)
+    read_back(target, found)
 }
 
-fn read_back(found: Option<KeyValue>) -> Result<Current, Status> {
+/// Reads an object in order to delete it: one that cannot be read any more is only its name.
+pub async fn from_store_to_delete(core: &Core, target: Target<'_>) -> Result<Current, Status> {
+    let key = target.resource.key(target.namespace, target.name);
+    let found = core.storage.read(key).await.map_err(|error| unavailable(&error))?;
+    let Some(kv) = &found else { return read_back(target, None) };
+    if upgrade::open(&kv.value, &target.resource.row).is_ok() {
+        return read_back(target, found);
+    }
+    let mut object = json!({"metadata": {"name": target.name}});
+    if !target.namespace.is_empty() {
+        object["metadata"]["namespace"] = target.namespace.into();
+    }
+    Ok(Current { object: Some(object), revision: kv.mod_revision, fresh: true })
+}
+
+fn read_back(target: Target<'_>, found: Option<KeyValue>) -> Result<Current, Status> {
     let Some(kv) = found else {
         return Ok(Current { object: None, revision: Revision(0), fresh: true });
     };
-    let sealed = envelope::open(&kv.value).map_err(|error| {
-        Status::internal_error(&format!(
-            "cannot read {}: {error}",
-            String::from_utf8_lossy(&kv.key)
-        ))
-    })?;
+    let unreadable = |error: &dyn std::fmt::Display| {
+        let key = String::from_utf8_lossy(&kv.key);
+        Status::internal_error(&format!("cannot read {key}: {error}"))
+    };
+    let sealed =
+        upgrade::open(&kv.value, &target.resource.row).map_err(|error| unreadable(&error))?;
     let json = sealed.with_revision(kv.mod_revision);
-    let object = serde_json::from_slice(&json).map_err(|error| {
-        Status::internal_error(&format!("cannot read a stored object: {error}"))
-    })?;
+    let object = serde_json::from_slice(&json).map_err(|error| unreadable(&error))?;
     Ok(Current { object: Some(object), revision: kv.mod_revision, fresh: true })
 }
