@@ -1,6 +1,7 @@
 //! Deletions: grace, finalizers, preconditions, namespaces.
 
 use http::Method;
+use kontiki_raft::types::{LeaseId, Op, Txn};
 use serde_json::{Value, json};
 
 use crate::support::{CONFIG_MAPS, Caller, Cluster, config_map};
@@ -107,5 +108,23 @@ async fn a_collection_is_deleted_by_selector() {
     admin.delete(&format!("{CONFIG_MAPS}?labelSelector=first%3Dfalse")).await.ok();
     let left = admin.get(CONFIG_MAPS).await.ok();
     assert_eq!(left["items"].as_array().unwrap().len(), 1);
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_read_is_left_out_and_can_be_deleted() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    admin.create(CONFIG_MAPS, &config_map("good")).await.ok();
+    let key = "/registry/configmaps/default/bad";
+    let put = Op::Put { key: key.into(), value: "nonsense".into(), lease: LeaseId(0) };
+    cluster.store.txn(Txn { success: vec![put], ..Txn::default() }).await.unwrap();
+    let list = admin.get(CONFIG_MAPS).await.ok();
+    assert_eq!(list["items"].as_array().unwrap().len(), 1);
+    let uri = format!("{CONFIG_MAPS}/bad");
+    assert_eq!(admin.get(&uri).await.code, 404);
+    admin.delete(&uri).await.ok();
+    assert_eq!(admin.delete(&uri).await.code, 404);
+    admin.create(CONFIG_MAPS, &config_map("bad")).await.ok();
     cluster.stop().await;
 }

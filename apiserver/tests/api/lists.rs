@@ -2,6 +2,7 @@
 
 use http::Request;
 use http_body_util::{BodyExt, Full};
+use kontiki_raft::types::Revision;
 use serde_json::{Value, json};
 
 use crate::support::{CONFIG_MAPS, Cluster};
@@ -92,5 +93,21 @@ async fn tables_and_metadata_on_request() {
     assert_eq!(list["items"][0].get("spec"), None);
     let (code, _) = shaped("application/vnd.kubernetes.protobuf").await;
     assert_eq!(code, 406);
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_that_took_too_long_are_refused() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    for name in ["a", "b", "c"] {
+        admin.create(CONFIG_MAPS, &json!({"metadata": {"name": name}})).await.ok();
+    }
+    let first = admin.get(&format!("{CONFIG_MAPS}?limit=1")).await.ok();
+    let last = admin.delete(&format!("{CONFIG_MAPS}/a")).await.revision;
+    cluster.store.compact(Revision(last)).await.unwrap();
+    let token = first["metadata"]["continue"].as_str().unwrap();
+    let late = admin.get(&format!("{CONFIG_MAPS}?limit=1&continue={token}")).await;
+    assert!(late.refusal().starts_with("410 Expired: The provided continue parameter is too old"));
     cluster.stop().await;
 }

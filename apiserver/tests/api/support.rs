@@ -21,6 +21,7 @@ pub(crate) struct Cluster {
     pub(crate) store: Store,
     pub(crate) authority: Authority,
     pub(crate) tasks: Tasks,
+    options: Options,
     _folder: tempfile::TempDir,
 }
 
@@ -49,9 +50,9 @@ impl Cluster {
                 .unwrap(),
         };
         let options = Options::new("test", "192.0.2.1".parse().unwrap(), secrets);
-        let server = ApiServer::new(options, store.clone(), &tasks).unwrap();
+        let server = ApiServer::new(options.clone(), store.clone(), &tasks).unwrap();
         server.ready().wait_for(|ready| *ready).await.unwrap();
-        Cluster { server, store, authority, tasks, _folder: folder }
+        Cluster { server, store, authority, tasks, options, _folder: folder }
     }
 
     /// The administrator.
@@ -61,6 +62,14 @@ impl Cluster {
 
     pub(crate) fn user(&self, name: &str, groups: &[&str]) -> Caller {
         Caller(self.server.in_process(UserInfo::new(name, groups)))
+    }
+
+    /// The administrator, at another server on the same store.
+    pub(crate) async fn another(&self) -> Caller {
+        let options = Options { name: "other".to_owned(), ..self.options.clone() };
+        let server = ApiServer::new(options, self.store.clone(), &self.tasks).unwrap();
+        server.ready().wait_for(|ready| *ready).await.unwrap();
+        Caller(server.in_process(UserInfo::new("admin", &["system:masters"])))
     }
 
     /// Serves a free port.

@@ -87,3 +87,18 @@ async fn a_watch_ends_when_its_time_is_up() {
     assert_eq!(watch.event().await, "end");
     cluster.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_goes_on_where_it_was_on_another_server() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let first = admin.create(CONFIG_MAPS, &config_map("a")).await.revision;
+    let second = admin.delete(&format!("{CONFIG_MAPS}/a")).await.revision;
+    // Opened later than both, on the same store.
+    let other = cluster.another().await;
+    let mut watch = other.watch(&format!("{CONFIG_MAPS}?watch=true&resourceVersion={first}")).await;
+    assert_eq!(watch.event().await, format!("DELETED a @{second}"));
+    let third = admin.create(CONFIG_MAPS, &config_map("b")).await.revision;
+    assert_eq!(watch.event().await, format!("ADDED b @{third}"));
+    cluster.stop().await;
+}
