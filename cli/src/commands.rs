@@ -119,7 +119,17 @@ fn daemon(process: impl Future<Output = Result<()>>) -> Result<()> {
 
 /// Openraft warns about every heartbeat that a member misses; our store says once that the member
 /// is lost. What its heartbeats still complain of is their own end.
-const DEFAULT_LOG: &str = "info,openraft=error,openraft::core::heartbeat=off";
+const OPENRAFT_LOG: &str = "openraft=error,openraft::core::heartbeat=off";
+const DEFAULT_LOG: &str = "info";
+
+/// The filter as given, with openraft kept quiet unless it is asked for.
+fn log_filter(given: Option<&str>) -> String {
+    let filter = given.unwrap_or(DEFAULT_LOG);
+    if filter.contains("openraft") {
+        return filter.to_owned();
+    }
+    format!("{filter},{OPENRAFT_LOG}")
+}
 
 fn start_logging(settings: &CommonSettings) -> Result<()> {
     let format = match settings.log_format.as_deref() {
@@ -127,8 +137,8 @@ fn start_logging(settings: &CommonSettings) -> Result<()> {
         Some("json") => LogFormat::Json,
         Some(other) => bail!("--log-format {other:?} is unknown; it is text or json"),
     };
-    let filter = settings.log.as_deref().unwrap_or(DEFAULT_LOG);
-    telemetry::init(filter, format).map_err(|error| anyhow!("--log: {error}"))
+    let filter = log_filter(settings.log.as_deref());
+    telemetry::init(&filter, format).map_err(|error| anyhow!("--log: {error}"))
 }
 
 /// One line for a person: what the server said in kubectl's form, everything else as it is.
@@ -166,6 +176,13 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn openraft_is_quiet_unless_it_is_asked_for() {
+        assert_eq!(log_filter(None), format!("info,{OPENRAFT_LOG}"));
+        assert_eq!(log_filter(Some("debug")), format!("debug,{OPENRAFT_LOG}"));
+        assert_eq!(log_filter(Some("warn,openraft=debug")), "warn,openraft=debug");
     }
 
     #[test]
