@@ -148,9 +148,15 @@ fn explain(error: &anyhow::Error) -> String {
             reason if reason.is_empty() => format!("error: {message} (HTTP {code})"),
             reason => format!("Error from server ({reason}): {message}"),
         },
+        Some(Error::Transport { message, .. }) if message.contains(WRONG_CA) => {
+            format!("error: {}; is the kubeconfig that of another cluster?", chain(error))
+        }
         _ => format!("error: {}", chain(error)),
     }
 }
+
+/// How rustls begins whatever it has against the certificate of a server.
+const WRONG_CA: &str = "invalid peer certificate";
 
 /// The error and its causes, without those that only repeat the one above.
 fn chain(error: &anyhow::Error) -> String {

@@ -7,7 +7,7 @@ mod request;
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::Args;
 use kontiki_base::tls::Roots;
 use kontiki_client::{Client, ConnectOptions, ServerList};
@@ -112,6 +112,6 @@ impl Session {
 
     /// The API's resources.
     pub(crate) async fn catalogue(&self) -> Result<Catalogue> {
-        Catalogue::discover(self).await.context("cannot list the API's resources")
+        Catalogue::discover(self).await
     }
 }

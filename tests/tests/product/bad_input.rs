@@ -1,8 +1,12 @@
 //! What cannot work is refused in one sentence with the value and the remedy, and an exit code.
 
+use std::time::Duration;
+
 use anyhow::Result;
+use kontiki_base::pki::{Authority, CertificateRequest};
 use kontiki_tests::{
     command::{kontiki, run, run_kontiki},
+    eventually,
     server::Server,
 };
 
@@ -84,6 +88,48 @@ fn nobody_at_the_address_is_said_so() -> Result<()> {
     assert!(stderr.contains("error: cannot reach 127.0.0.1:1: "), "{stderr}");
     assert!(stderr.contains("is a Kontiki server running there?"), "{stderr}");
     one_sentence(&stderr);
+    Ok(())
+}
+
+/// Credentials of another cluster, and credentials that are over.
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_credentials_are_told_apart() -> Result<()> {
+    let (mut ours, mut theirs) = (Server::new("ours")?, Server::new("theirs")?);
+    ours.start_ready().await?;
+    theirs.start_ready().await?;
+    let stderr = ours.kontiki(&["get", "nodes", "--servers", &theirs.address()])?.failure()?;
+    assert!(stderr.starts_with("error: cannot reach the API server: "), "{stderr}");
+    assert!(stderr.contains("is the kubeconfig that of another cluster?"), "{stderr}");
+    one_sentence(&stderr);
+
+    let pki = ours.data_dir().join("pki");
+    let authority = Authority {
+        certificate_pem: std::fs::read_to_string(pki.join("ca.crt"))?,
+        key_pem: std::fs::read_to_string(pki.join("ca.key"))?,
+    };
+    let mut request = CertificateRequest::client("admin", &["system:masters"]);
+    request.lifetime = Duration::ZERO;
+    let expired = authority.issue(&request)?;
+    std::fs::write(pki.join("admin.crt"), &expired.chain_pem)?;
+    std::fs::write(pki.join("admin.key"), &expired.key_pem)?;
+    let kubeconfig = pki.join("expired.kubeconfig");
+    let text = format!(
+        "apiVersion: v1\nkind: Config\ncurrent-context: x\ncontexts: [{{name: x, context: \
+         {{cluster: x, user: x}}}}]\nclusters: [{{name: x, cluster: {{server: \"https://{}\", \
+         certificate-authority: ca.crt}}}}]\nusers: [{{name: x, user: {{client-certificate: \
+         admin.crt, client-key: admin.key}}}}]\n",
+        ours.address()
+    );
+    std::fs::write(&kubeconfig, text)?;
+    let path = kubeconfig.to_string_lossy().into_owned();
+    let stderr = eventually("the end of a certificate's life", || async {
+        run_kontiki(&["get", "nodes", "--kubeconfig", &path])?.failure()
+    })
+    .await?;
+    assert!(stderr.starts_with("error: the client certificate expired on 20"), "{stderr}");
+    one_sentence(&stderr);
+    let refusal = ours.get("/api/v1/nodes").await.err().map(|error| format!("{error:#}"));
+    assert!(refusal.is_some(), "the server, too, refuses it");
     Ok(())
 }
 
