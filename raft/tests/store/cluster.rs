@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use kontiki_base::tasks::Tasks;
+use kontiki_base::{CancellationToken, tasks::Tasks};
 use kontiki_raft::{
     Consistency, KeyRange, Member, MemberId, Options, RangeRequest, Revision, Start, Store, Watch,
     WatchEventKind, WatchRequest,
@@ -196,20 +196,9 @@ async fn a_lost_leader_is_replaced_and_a_watch_goes_on_elsewhere() {
 async fn a_planned_move_of_leadership_fails_no_request() {
     let lab = Lab::new();
     let nodes = three(&lab).await;
-    let done = tokio_util::sync::CancellationToken::new();
-    let writers = (0..6).map(|writer| {
-        let (store, done) = (nodes[writer % 3].store.clone(), done.clone());
-        async move {
-            let mut written = 0u64;
-            while !done.is_cancelled() {
-                let key = format!("w{writer}");
-                let reply = store.txn(put(&key, &written.to_string())).await.unwrap();
-                assert!(reply.succeeded);
-                written += 1;
-            }
-            written
-        }
-    });
+    let done = CancellationToken::new();
+    let writers =
+        (0..6).map(|writer| write_until(nodes[writer % 3].store.clone(), writer, done.clone()));
     let moves = async {
         for _ in 0..3 {
             let leader = leader_of(&nodes, None).await;
@@ -226,6 +215,56 @@ async fn a_planned_move_of_leadership_fails_no_request() {
         let reply = nodes[0].store.range(request).await.unwrap();
         assert_eq!(reply.kvs[0].version, count, "writer {writer}");
     }
+    stop(nodes).await;
+}
+
+/// Writes `w{writer}` one version after the other; every write must be answered.
+async fn write_until(store: Store, writer: usize, done: CancellationToken) -> u64 {
+    let mut written = 0u64;
+    while !done.is_cancelled() {
+        let reply = store.txn(put(&format!("w{writer}"), &written.to_string())).await.unwrap();
+        assert!(reply.succeeded);
+        written += 1;
+    }
+    written
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_of_the_leader_loses_and_repeats_no_write_and_no_event() {
+    let lab = Lab::new();
+    let mut nodes = three(&lab).await;
+    let leader = leader_of(&nodes, None).await;
+    nodes.rotate_left(leader);
+    let request =
+        WatchRequest { range: KeyRange::prefix("w"), from: Some(Revision(2)), previous: false };
+    let mut watch = nodes[1].store.watch(request).await.unwrap();
+    let done = CancellationToken::new();
+    let survivors = [nodes[1].store.clone(), nodes[2].store.clone()];
+    let writers = (0..6).map(|n| write_until(survivors[n % 2].clone(), n, done.clone()));
+    let crash = async {
+        eventually("writes", async || survivors[0].revision().0 >= 100).await;
+        nodes.remove(0).store.crash();
+        let at = survivors[0].revision().0;
+        eventually("writes go on", async || survivors[0].revision().0 >= at + 100).await;
+        done.cancel();
+    };
+    let (written, ()) = tokio::join!(join_all(writers), crash);
+    let last = nodes[0].store.read_index().await.unwrap();
+    // Versions count the writes: one each, in order, also as events.
+    let mut versions = vec![0; written.len()];
+    loop {
+        let batch = watch.recv().await.unwrap();
+        for event in &batch.events {
+            let writer: usize = std::str::from_utf8(&event.kv.key[1..]).unwrap().parse().unwrap();
+            versions[writer] += 1;
+            assert_eq!(event.kv.version, versions[writer], "writer {writer}");
+            assert_eq!(event.kv.value, (versions[writer] - 1).to_string(), "writer {writer}");
+        }
+        if batch.revision >= last {
+            break;
+        }
+    }
+    assert_eq!(versions, written);
     stop(nodes).await;
 }
 
