@@ -1,6 +1,13 @@
 //! The least of an API server that a kubelet can talk to: objects in a map, watches, patches.
 
-use std::{collections::BTreeMap, convert::Infallible, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
@@ -20,6 +27,8 @@ struct State {
     objects: Mutex<BTreeMap<String, Value>>,
     changes: broadcast::Sender<(String, &'static str, Value)>,
     revision: watch::Sender<u64>,
+    /// Whether everything is refused.
+    down: AtomicBool,
     /// The range that a node gets when it registers.
     pod_cidr: String,
 }
@@ -32,6 +41,7 @@ impl FakeApi {
             objects: Mutex::default(),
             changes: broadcast::channel(10_000).0,
             revision: watch::Sender::new(1),
+            down: AtomicBool::new(false),
             pod_cidr: pod_cidr.to_owned(),
         }))
     }
@@ -42,6 +52,11 @@ impl FakeApi {
             let api = api.clone();
             async move { Ok::<_, Infallible>(api.answer(request).await) }
         }))
+    }
+
+    /// Takes the control plane away, or brings it back.
+    pub(crate) fn set_down(&self, down: bool) {
+        self.0.down.store(down, Ordering::SeqCst);
     }
 
     pub(crate) fn get(&self, path: &str) -> Option<Value> {
@@ -127,6 +142,10 @@ impl FakeApi {
         B: http_body::Body<Data = Bytes>,
         B::Error: std::fmt::Debug,
     {
+        if self.0.down.load(Ordering::SeqCst) {
+            let status = json!({ "kind": "Status", "code": 503, "reason": "ServiceUnavailable" });
+            return answer(503, status);
+        }
         let (parts, body) = request.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         let body: Value = serde_json::from_slice(&body).unwrap_or_default();

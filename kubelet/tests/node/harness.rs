@@ -33,6 +33,8 @@ pub(crate) struct TestNode {
     admin: Identity,
     tasks: Tasks,
     agent: Option<tokio::task::JoinHandle<()>>,
+    /// Keeps other tests away from the pod range.
+    _range: TcpListener,
 }
 
 /// Whether this machine can run containers; says why not.
@@ -78,14 +80,18 @@ impl TestNode {
         options.status_update_interval = Duration::from_secs(1);
         options.log_size_max = 10_000;
         options.cluster_dns = vec!["10.43.0.10".parse().unwrap()];
-        // Every test of every run has its own range.
-        let low = name
-            .bytes()
-            .fold(u32::from(name.len() as u8), |a, b| a.wrapping_mul(31) + u32::from(b));
-        let third = (pid.wrapping_mul(7).wrapping_add(low)) % 256;
+        let (third, range) = pod_range();
         let api = FakeApi::new(&format!("10.251.{third}.0/24"));
-        let mut node =
-            TestNode { api, dir, options, roots, admin, tasks: Tasks::new(), agent: None };
+        let mut node = TestNode {
+            api,
+            dir,
+            options,
+            roots,
+            admin,
+            tasks: Tasks::new(),
+            agent: None,
+            _range: range,
+        };
         node.start_agent().await;
         Some(node)
     }
@@ -242,6 +248,30 @@ impl TestNode {
     }
 }
 
+/// A test that failed leaves no process, mount or folder behind either.
+impl Drop for TestNode {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        // Or containerd would be started again.
+        self.tasks.shutdown().cancel();
+        let dir = self.dir.display();
+        let cgroup = self.options.cgroup_root.trim_end_matches("/kubepods");
+        let script = format!(
+            "for p in /proc/[0-9]*; do \
+               if tr '\\0' ' ' <$p/cmdline 2>/dev/null | grep -q '^[^ ]*containerd.* {dir}/'; then \
+                 kill -9 ${{p#/proc/}}; fi; done; \
+             find /sys/fs/cgroup/*{cgroup} -name cgroup.procs -exec cat {{}} + 2>/dev/null | \
+               sort -u | xargs -r kill -9; sleep 1; \
+             grep ' {dir}' /proc/self/mounts | cut -d' ' -f2 | sort -r | xargs -r umount -l; \
+             rm -rf '{dir}'; \
+             find /sys/fs/cgroup/*{cgroup} -depth -type d -exec rmdir {{}} + 2>/dev/null",
+        );
+        let _ = std::process::Command::new("sh").args(["-c", &script]).status();
+    }
+}
+
 fn unchunk(body: &str) -> String {
     let mut out = String::new();
     let mut rest = body;
@@ -254,6 +284,12 @@ fn unchunk(body: &str) -> String {
         rest = tail[size..].trim_start_matches("\r\n");
     }
     out
+}
+
+/// A range of pod addresses that no other test on this machine uses while the listener lives.
+fn pod_range() -> (u16, TcpListener) {
+    let taken = |third: u16| Some((third, TcpListener::bind(("127.0.0.1", 41_000 + third)).ok()?));
+    (0..256).find_map(taken).unwrap()
 }
 
 fn free_port() -> SocketAddr {

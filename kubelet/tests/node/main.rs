@@ -348,3 +348,70 @@ async fn hooks_probes_and_logs_work_together() {
     node.assert_nothing_left().await;
     node.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pod_that_ends_waits_for_nothing() {
+    let Some(node) = TestNode::start("hurry").await else { return };
+    let api = node.api.clone();
+    // A registry that takes connections and never answers.
+    let registry = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let image = format!("{}/none:v1", registry.local_addr().unwrap());
+    let pulls =
+        pod(&node, "default", "pulls", json!({ "containers": [{ "name": "c", "image": image }] }));
+    let stubborn = json!({
+        "terminationGracePeriodSeconds": 600,
+        "containers": [{
+            "name": "c", "image": "kontiki.dev/demo-web:v1",
+            "env": [{ "name": "DRAIN_SECONDS", "value": "600" }],
+        }],
+    });
+    let stubborn = pod(&node, "default", "stubborn", stubborn);
+    api.wait("a running pod", |api| ready(api, &stubborn)).await;
+    api.wait("the pull", |api| {
+        api.list("/events/").iter().any(|event| event["reason"] == "Pulling").then_some(())
+    })
+    .await;
+    api.delete_gracefully(&pulls, 30);
+    api.wait("the pulling pod to be gone", |api| api.get(&pulls).is_none().then_some(())).await;
+
+    // Whoever loses patience later is heard.
+    api.delete_gracefully(&stubborn, 600);
+    api.wait("the stop", |api| {
+        api.list("/events/").iter().any(|event| event["reason"] == "Killing").then_some(())
+    })
+    .await;
+    api.delete_gracefully(&stubborn, 1);
+    api.wait("the stubborn pod to be gone", |api| api.get(&stubborn).is_none().then_some(())).await;
+    node.assert_nothing_left().await;
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_control_plane_crashes_are_still_repaired() {
+    let Some(node) = TestNode::start("alone").await else { return };
+    let api = node.api.clone();
+    let texts = json!({ "metadata": { "name": "texts" }, "data": { "message": "hello" } });
+    api.put("/api/v1/namespaces/default/configmaps", texts);
+    let spec = json!({
+        "terminationGracePeriodSeconds": 0,
+        "volumes": [{ "name": "texts", "configMap": { "name": "texts" } }],
+        "containers": [{
+            "name": "web", "image": "kontiki.dev/demo-web:v1",
+            "envFrom": [{ "configMapRef": { "name": "texts" } }],
+            "volumeMounts": [{ "name": "texts", "mountPath": "/etc/demo-web" }],
+        }],
+    });
+    let path = pod(&node, "default", "web", spec);
+    let ip = pod_ip(&api.wait("the pod", |api| ready(api, &path)).await);
+    node.eventually("the server", async || node.http(&ip, "/config").await == "hello").await;
+    api.set_down(true);
+    node.http(&ip, "/exit/9").await;
+    node.eventually("the restart", async || node.http(&ip, "/config").await == "hello").await;
+    let unheard = api.get(&path).unwrap();
+    assert_eq!(restarts(&unheard), 0);
+    api.set_down(false);
+    api.wait("the report", |api| ready(api, &path).filter(|pod| restarts(pod) == 1)).await;
+    api.delete_gracefully(&path, 0);
+    api.wait("the pod to be gone", |api| api.get(&path).is_none().then_some(())).await;
+    node.stop().await;
+}
