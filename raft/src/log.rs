@@ -38,7 +38,7 @@ use self::{
     tail::Tail,
 };
 use crate::{
-    codec,
+    codec, metrics,
     raft_types::{Entry, LogId, TypeConfig, Vote},
 };
 
@@ -218,6 +218,8 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     // Not synced: the next append's sync covers it, and an older value only means that more
     // is applied after a restart once a leader confirms it.
     async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
+        let index = committed.map_or(0, |id| i64::try_from(id.index).unwrap_or(i64::MAX));
+        metrics::store().proposals_committed.set(index);
         self.write_meta(KEY_COMMITTED, &committed)
     }
 

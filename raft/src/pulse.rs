@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep};
 use crate::{metrics, store::Inner};
 
 /// How often it is felt.
-const BEAT: Duration = Duration::from_millis(25);
+const BEAT: Duration = Duration::from_millis(50);
 /// Leases that a member which is always late may hold back in a row.
 const HELD_BACK_LEASES_MAX: u32 = 6;
 /// What Raft's threads get before the API's, if the process may ask for it.

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use kontiki_base::{CancellationToken, Fence};
-use openraft::{RaftMetrics, ServerState, async_runtime::watch::WatchReceiver};
+use openraft::{ServerState, async_runtime::watch::WatchReceiver, metrics::RaftServerMetrics};
 
 use super::Inner;
 use crate::{
     metrics,
-    raft_types::{TypeConfig, fence_of},
+    raft_types::{LogId, TypeConfig, fence_of},
     types::{Leadership, MemberId},
 };
 
@@ -18,51 +18,50 @@ use crate::{
 pub(super) struct Stopped(String);
 
 /// Publishes leadership until shutdown; fails when Raft does.
+///
+/// Openraft's metrics of data change with every heartbeat, those of the server hardly ever: only
+/// a leader that waits for its first entry looks at the former.
 pub(super) async fn follow(inner: Arc<Inner>, shutdown: CancellationToken) -> Result<(), Stopped> {
-    let mut raft = inner.raft.metrics();
+    let (mut server, mut data) = (inner.raft.server_metrics(), inner.raft.data_metrics());
     loop {
-        let leadership = {
-            let metrics = raft.borrow_watched();
-            if let Err(fatal) = &metrics.running_state {
-                if shutdown.is_cancelled() {
-                    return Ok(());
-                }
-                return Err(Stopped(fatal.to_string()));
-            }
-            for (id, node) in metrics.membership_config.nodes() {
+        let (leads, leadership) = {
+            let server = server.borrow_and_update();
+            for (id, node) in server.membership_config.nodes() {
                 inner.peers.learn(MemberId(*id), &node.peer_address);
             }
-            observe(&metrics)
+            let leads = server.state == ServerState::Leader;
+            (leads, observe(&server, data.borrow_and_update().last_applied.as_ref()))
         };
         inner.publish_leadership(leadership);
-        tokio::select! { biased;
+        let changed = tokio::select! { biased;
             () = shutdown.cancelled() => return Ok(()),
-            changed = raft.changed() => {
-                if changed.is_err() {
-                    return if shutdown.is_cancelled() { Ok(()) } else {
-                        Err(Stopped("its core has ended".to_owned()))
-                    };
-                }
-            }
+            changed = server.changed() => changed,
+            changed = data.changed(), if leads && leadership.fence.is_none() => changed,
+        };
+        if changed.is_err() {
+            return if shutdown.is_cancelled() { Ok(()) } else { Err(Stopped(inner.end())) };
         }
     }
 }
 
 /// What Raft's metrics say about leadership. The fence is set only once an entry of the leader's
 /// own term is applied here: then everything before it is applied too.
-fn observe(raft: &RaftMetrics<TypeConfig>) -> Leadership {
-    let gauge = |log_id: &Option<crate::raft_types::LogId>| {
-        log_id.as_ref().map_or(0, |id| i64::try_from(id.index).unwrap_or(i64::MAX))
-    };
-    metrics::store().proposals_committed.set(gauge(&raft.cluster_committed));
-    let leader = raft.current_leader.map(MemberId);
-    let own = Fence { term: raft.current_term, member: raft.id };
-    let leads = raft.state == ServerState::Leader && leader == Some(MemberId(raft.id));
-    let committed = raft.last_applied.as_ref().is_some_and(|id| fence_of(id) == own);
+fn observe(server: &RaftServerMetrics<TypeConfig>, last_applied: Option<&LogId>) -> Leadership {
+    let leader = server.current_leader.map(MemberId);
+    let own = Fence { term: server.vote.leader_id.term, member: server.id };
+    let leads = server.state == ServerState::Leader && leader == Some(MemberId(server.id));
+    let committed = last_applied.is_some_and(|id| fence_of(id) == own);
     Leadership { leader, fence: (leads && committed).then_some(own) }
 }
 
 impl Inner {
+    /// Why Raft's core has ended.
+    fn end(&self) -> String {
+        let raft = self.raft.metrics();
+        let state = raft.borrow_watched().running_state.clone();
+        state.err().map_or_else(|| "its core has ended".to_owned(), |fatal| fatal.to_string())
+    }
+
     fn publish_leadership(&self, now: Leadership) {
         self.leadership.send_if_modified(|before| {
             if *before == now {

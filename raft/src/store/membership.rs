@@ -28,8 +28,8 @@ use crate::{
 const CHANGE_MAX: Duration = Duration::from_secs(10);
 /// A learner this close to the end of the log has caught up.
 const PROMOTION_LAG_MAX: u64 = 1_000;
-/// After a failed promotion.
-const PROMOTION_PAUSE: Duration = Duration::from_millis(200);
+/// Between looks at how far learners are, and after a failed promotion.
+const PROMOTION_PAUSE: Duration = Duration::from_millis(100);
 /// After the leader could not be told a new address.
 const ANNOUNCE_PAUSE: Duration = Duration::from_secs(2);
 /// How long a change waits for the one before it.
@@ -100,10 +100,14 @@ fn plan(observed: &Observed) -> Option<Change> {
 
 /// Promotes learners while this member leads.
 pub(super) async fn supervise(inner: Arc<Inner>, shutdown: CancellationToken) {
-    let mut raft = inner.raft.metrics();
+    let raft = inner.raft.metrics();
+    let (mut server, mut data) = (inner.raft.server_metrics(), inner.raft.data_metrics());
     let mut not_before = Instant::now();
     loop {
-        let change = plan(&observe(&raft.borrow_watched()));
+        server.borrow_and_update();
+        data.borrow_and_update();
+        let observed = observe(&raft.borrow_watched());
+        let change = plan(&observed);
         if let Some(change) = change {
             sleep_until(not_before).await;
             // The same decision is taken again if it is out of date by now.
@@ -117,19 +121,26 @@ pub(super) async fn supervise(inner: Arc<Inner>, shutdown: CancellationToken) {
                 not_before = Instant::now() + PROMOTION_PAUSE;
             }
         }
+        // How far learners are changes with every heartbeat; nothing else does.
+        let waits = observed.leads && !observed.learners.is_empty();
+        let progress = async {
+            tokio::time::sleep(PROMOTION_PAUSE).await;
+            data.changed().await
+        };
         tokio::select! { biased;
             () = shutdown.cancelled() => return,
-            changed = raft.changed() => if changed.is_err() { return },
+            changed = server.changed() => if changed.is_err() { return },
+            changed = progress, if waits => if changed.is_err() { return },
         }
     }
 }
 
 /// Tells the leader when this member's addresses are not those it is known by.
 pub(super) async fn announce(inner: Arc<Inner>, own: MemberNode, shutdown: CancellationToken) {
-    let mut raft = inner.raft.metrics();
+    let mut server = inner.raft.server_metrics();
     loop {
-        let known = raft
-            .borrow_watched()
+        let known = server
+            .borrow_and_update()
             .membership_config
             .get_node(&inner.identified.member.0)
             .map(|known| *known == own);
@@ -158,7 +169,7 @@ pub(super) async fn announce(inner: Arc<Inner>, own: MemberNode, shutdown: Cance
         }
         tokio::select! { biased;
             () = shutdown.cancelled() => return,
-            changed = raft.changed() => if changed.is_err() { return },
+            changed = server.changed() => if changed.is_err() { return },
         }
     }
 }
