@@ -18,7 +18,7 @@ use kontiki_client::ObjectKey;
 use parking_lot::{RwLock, RwLockReadGuard};
 use tokio::sync::Notify;
 
-use crate::plan::cluster_addresses;
+use crate::{plan::cluster_addresses, routes};
 
 /// Says which service an EndpointSlice belongs to.
 const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
@@ -151,13 +151,18 @@ impl Observed {
 
     /// A Node came, changed or went.
     pub fn set_node(&self, name: &str, new: Option<Arc<Node>>) {
+        let place = |node: &Node| (routes::internal_addresses(node), routes::pod_ranges(node));
+        let after = new.as_deref().map(place);
         let mut state = self.state.write();
-        match new {
+        let before = match new {
             Some(node) => state.nodes.insert(name.to_owned(), node),
             None => state.nodes.remove(name),
         };
-        state.dirty.nodes = true;
-        self.changed.notify_one();
+        // Nodes report their status all the time, and hardly ever move.
+        if before.as_deref().map(place) != after {
+            state.dirty.nodes = true;
+            self.changed.notify_one();
+        }
     }
 }
 
@@ -209,5 +214,38 @@ fn remove(index: &mut HashMap<IpAddr, BTreeSet<ObjectKey>>, address: IpAddr, key
         if keys.is_empty() {
             index.remove(&address);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(address: &str, heartbeat: &str) -> Option<Arc<Node>> {
+        let node = Node::from_value(serde_json::json!({
+            "apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"},
+            "spec": {"podCIDR": "10.42.0.0/24"},
+            "status": {
+                "addresses": [{"type": "InternalIP", "address": address}],
+                "conditions": [
+                    {"type": "Ready", "status": "True", "lastHeartbeatTime": heartbeat},
+                ],
+            },
+        }));
+        Some(Arc::new(node.expect("a Node")))
+    }
+
+    #[test]
+    fn only_a_node_that_moves_is_a_change() {
+        let observed = Observed::default();
+        let mut moves = |node: Option<Arc<Node>>| {
+            observed.set_node("n1", node);
+            observed.take_dirty().nodes
+        };
+        assert!(moves(node("10.99.0.11", "2026-11-20T10:00:00Z")));
+        assert!(!moves(node("10.99.0.11", "2026-11-20T10:00:10Z")), "a heartbeat");
+        assert!(moves(node("10.99.0.12", "2026-11-20T10:00:20Z")), "a new address");
+        assert!(moves(None));
+        assert!(!moves(None));
     }
 }

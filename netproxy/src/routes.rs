@@ -41,7 +41,8 @@ pub fn internal_addresses(node: &Node) -> Vec<IpAddr> {
     internal.filter_map(|address| address.address.parse().ok()).collect()
 }
 
-fn pod_ranges(node: &Node) -> Vec<IpNet> {
+/// The ranges of a node's pods.
+pub fn pod_ranges(node: &Node) -> Vec<IpNet> {
     let Some(spec) = &node.spec else { return Vec::new() };
     let many = spec.pod_cidrs.iter().flatten();
     let one = spec.pod_cidr.iter().filter(|_| spec.pod_cidrs.as_ref().is_none_or(Vec::is_empty));

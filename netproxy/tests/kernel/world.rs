@@ -73,9 +73,12 @@ const SETUP: &str = "
 set -e
 mount -t tmpfs none /run/netns 2>/dev/null || { mkdir -p /run/netns; mount -t tmpfs none /run/netns; }
 sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
+# Nobody else can have these addresses; waiting to find out would make the first packet late.
+dad='net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0'
+sysctl -qw $dad
 ip link set lo up
 for i in 1 2 3; do
-  ip netns add pod$i; a=$((i + 1))
+  ip netns add pod$i; ip netns exec pod$i sysctl -qw $dad; a=$((i + 1))
   ip link add v$i type veth peer name eth0 netns pod$i
   ip addr add 10.42.0.1/32 dev v$i; ip addr add fd42::1/128 dev v$i nodad; ip link set v$i up
   ip -n pod$i link set lo up; ip -n pod$i addr add 10.42.0.$a/32 dev eth0
@@ -84,7 +87,7 @@ for i in 1 2 3; do
   ip -n pod$i route add 10.42.0.1 dev eth0; ip -n pod$i route add default via 10.42.0.1
   ip -n pod$i route add fd42::1 dev eth0; ip -n pod$i route add default via fd42::1 dev eth0
 done
-ip netns add outside
+ip netns add outside; ip netns exec outside sysctl -qw $dad
 ip link add eth0 type veth peer name eth0 netns outside
 ip addr add 10.99.0.11/24 dev eth0; ip addr add fd99::11/64 dev eth0 nodad; ip link set eth0 up
 ip -n outside link set lo up; ip -n outside addr add 10.99.0.1/24 dev eth0
