@@ -1,10 +1,11 @@
-//! The kubelet's HTTPS server: logs, pods, health, metrics.
+//! The kubelet's HTTPS server: logs, pods, statistics, health, metrics.
 //!
 //! Every connection needs a client certificate under the configured roots. What a client may do is
 //! the API server's business: it alone is expected here, and it authorises before it asks.
 
 mod logs;
 mod query;
+mod stats;
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -141,6 +142,7 @@ async fn answer(
         ["healthz"] => text(StatusCode::OK, "ok"),
         ["metrics"] => text(StatusCode::OK, telemetry::metrics_text()),
         ["pods"] | ["runningpods"] => pods(context),
+        ["stats", "summary"] => stats::answer(context).await,
         ["containerLogs", namespace, pod, container] => {
             let query = request.uri().query().unwrap_or_default();
             logs::answer(context, tasks, (namespace, pod, container), query).await
@@ -157,7 +159,11 @@ fn pods(context: &Context) -> Response<Body> {
         .map(|pod| Pod::to_value(&pod))
         .collect();
     let list = json!({ "kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items });
-    let mut response = text(StatusCode::OK, list.to_string());
+    json_text(list.to_string())
+}
+
+fn json_text(json: String) -> Response<Body> {
+    let mut response = text(StatusCode::OK, json);
     let json = header::HeaderValue::from_static("application/json");
     response.headers_mut().insert(header::CONTENT_TYPE, json);
     response

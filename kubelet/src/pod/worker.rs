@@ -125,6 +125,9 @@ impl Worker {
         let mail = self.inbox.take();
         if let Some(pod) = mail.pod {
             self.reporter.saw(&pod);
+            // What the downward API shows may have changed.
+            let (old, new) = (&self.pod.metadata, &pod.metadata);
+            self.refresh_wanted |= old.labels != new.labels || old.annotations != new.annotations;
             self.pod = pod;
         }
         self.memory.removed |= mail.removed;

@@ -196,7 +196,12 @@ impl TestNode {
 
     /// A log from the kubelet's server.
     pub(crate) async fn logs(&self, what: &str) -> String {
-        let mut stream = self.follow(what).await;
+        self.get(&format!("containerLogs/{what}")).await
+    }
+
+    /// Anything from the kubelet's server.
+    pub(crate) async fn get(&self, path: &str) -> String {
+        let mut stream = self.open(path).await;
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer).await;
         let answer = String::from_utf8_lossy(&answer).into_owned();
@@ -206,14 +211,16 @@ impl TestNode {
 
     /// A connection on which a log arrives.
     pub(crate) async fn follow(&self, what: &str) -> TlsStream<TcpStream> {
+        self.open(&format!("containerLogs/{what}")).await
+    }
+
+    async fn open(&self, path: &str) -> TlsStream<TcpStream> {
         let config = tls::client_config(&self.roots, Some(&self.admin), &[]).unwrap();
         let stream = TcpStream::connect(self.options.listen).await.unwrap();
         let name = rustls::pki_types::ServerName::try_from("127.0.0.1").unwrap();
         let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::new(config));
         let mut stream = connector.connect(name, stream).await.unwrap();
-        let request = format!(
-            "GET /containerLogs/{what} HTTP/1.1\r\nhost: node\r\nconnection: close\r\n\r\n"
-        );
+        let request = format!("GET /{path} HTTP/1.1\r\nhost: node\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         stream
     }
@@ -275,6 +282,9 @@ impl Drop for TestNode {
 fn unchunk(body: &str) -> String {
     let mut out = String::new();
     let mut rest = body;
+    if !body.contains("\r\n") {
+        return body.to_owned();
+    }
     while let Some((size, tail)) = rest.split_once("\r\n") {
         let Ok(size) = usize::from_str_radix(size, 16) else { return body.to_owned() };
         if size == 0 {

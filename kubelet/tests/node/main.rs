@@ -86,6 +86,9 @@ async fn a_pod_lives_and_dies() {
     let log = node.logs("shop/web/web?tailLines=1000").await;
     assert!(log.starts_with("web v1 serves on port 8080\n"), "{log}");
 
+    let stats = node.get("stats/summary").await;
+    assert!(stats.contains("\"workingSetBytes\""), "{stats}");
+
     // A crash is restarted, and remembered.
     node.http(&ip, "/exit/3").await;
     let again =
