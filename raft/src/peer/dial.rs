@@ -164,9 +164,21 @@ impl Peers {
 
     /// Makes sure that a member is at its address, and may be of this cluster.
     pub(crate) async fn hello(&self, to: MemberId) -> Result<(), String> {
+        self.hello_on(to, Lane::Forward).await
+    }
+
+    /// Connects to a member before it matters: an election and what follows it then wait for no
+    /// handshake. That it cannot be reached is found out when it matters.
+    pub(crate) async fn warm(&self, to: MemberId) {
+        for lane in [Lane::Append, Lane::Forward] {
+            let _ = self.hello_on(to, lane).await;
+        }
+    }
+
+    async fn hello_on(&self, to: MemberId, lane: Lane) -> Result<(), String> {
         let said = async {
             let request = self.call(to, Frame::default())?;
-            self.client(to, Lane::Forward)?.hello(request).await
+            self.client(to, lane)?.hello(request).await
         };
         match timeout(HELLO_MAX, said).await {
             Ok(Ok(_)) => Ok(()),

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use kontiki_base::{CancellationToken, Fence};
+use futures::future::join_all;
+use kontiki_base::{CancellationToken, Fence, tasks::TaskKind};
 use openraft::{ServerState, async_runtime::watch::WatchReceiver, metrics::RaftServerMetrics};
 
 use super::Inner;
@@ -24,15 +25,20 @@ pub(super) struct Stopped(String);
 pub(super) async fn follow(inner: Arc<Inner>, shutdown: CancellationToken) -> Result<(), Stopped> {
     let (mut server, mut data) = (inner.raft.server_metrics(), inner.raft.data_metrics());
     loop {
-        let (leads, leadership) = {
+        let (leads, leadership, others) = {
             let server = server.borrow_and_update();
+            let mut others = Vec::new();
             for (id, node) in server.membership_config.nodes() {
                 inner.peers.learn(MemberId(*id), &node.peer_address);
+                others.extend((*id != server.id).then_some(MemberId(*id)));
             }
             let leads = server.state == ServerState::Leader;
-            (leads, observe(&server, data.borrow_and_update().last_applied.as_ref()))
+            let leadership = observe(&server, data.borrow_and_update().last_applied.as_ref());
+            (leads, leadership, others)
         };
-        inner.publish_leadership(leadership);
+        if inner.publish_leadership(leadership) {
+            inner.greet(others);
+        }
         let changed = tokio::select! { biased;
             () = shutdown.cancelled() => return Ok(()),
             changed = server.changed() => changed,
@@ -62,7 +68,17 @@ impl Inner {
         state.err().map_or_else(|| "its core has ended".to_owned(), |fatal| fatal.to_string())
     }
 
-    fn publish_leadership(&self, now: Leadership) {
+    /// Connects to the other members, whoever will need whom next.
+    fn greet(&self, others: Vec<MemberId>) {
+        let (peers, shutdown) = (self.peers.clone(), self.tasks.shutdown());
+        self.tasks.spawn_infallible(TaskKind::logged("greeting"), async move {
+            let greetings = others.into_iter().map(|member| peers.warm(member));
+            let _ = shutdown.run_until_cancelled(join_all(greetings)).await;
+        });
+    }
+
+    /// `true` when it is news.
+    fn publish_leadership(&self, now: Leadership) -> bool {
         self.leadership.send_if_modified(|before| {
             if *before == now {
                 return false;
@@ -77,6 +93,6 @@ impl Inner {
             metrics.is_leader.set(i64::from(now.fence.is_some()));
             *before = now;
             true
-        });
+        })
     }
 }
