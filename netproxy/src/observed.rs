@@ -238,7 +238,7 @@ mod tests {
     #[test]
     fn only_a_node_that_moves_is_a_change() {
         let observed = Observed::default();
-        let mut moves = |node: Option<Arc<Node>>| {
+        let moves = |node: Option<Arc<Node>>| {
             observed.set_node("n1", node);
             observed.take_dirty().nodes
         };
