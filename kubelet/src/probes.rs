@@ -8,7 +8,6 @@ pub mod verdict;
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use k8s_openapi::api::core::v1::{Container, Pod, Probe};
-use kontiki_api::Object;
 use kontiki_base::{CancellationToken, backoff::Backoff, tasks::TaskKind};
 use tokio::{
     net::TcpStream,
@@ -17,7 +16,10 @@ use tokio::{
 
 use crate::{
     node::context::Context,
-    pod::{inbox::Inbox, spec::ProbeKind},
+    pod::{
+        inbox::Inbox,
+        spec::{PodExt, ProbeKind},
+    },
 };
 use verdict::{Answer, Thresholds, Verdict};
 
@@ -60,7 +62,6 @@ impl ProbeTask {
     }
 
     async fn run(self) {
-        use crate::pod::spec::PodExt;
         let pod = self.pod.clone();
         let Some(container) = pod.container(&self.container) else { return };
         let Some(probe) = self.kind.of(container) else { return };
@@ -141,7 +142,6 @@ impl ProbeTask {
                 Err(_) => Err(format!("dial tcp {address}: i/o timeout")),
             };
         }
-        debug_assert!(!self.pod.name().is_empty(), "a pod on a node has a name");
         Err("this kind of probe is not supported by this node".to_owned())
     }
 }

@@ -99,6 +99,5 @@ fn regarding(pod: &Pod, container: Option<&str>) -> Regarding {
     let Some(name) = container else { return Regarding::object(pod) };
     let is_init = pod.init_containers().iter().any(|init| init.name == name);
     let list = if is_init { "initContainers" } else { "containers" };
-    debug_assert!(!pod.name().is_empty(), "a pod on a node has a name");
     Regarding::field(pod, &format!("spec.{list}{{{name}}}"))
 }

@@ -1,10 +1,9 @@
 //! From a pod to what CRI wants to know of its sandbox and containers. Pure.
 
-use std::{
-    collections::HashMap,
-    net::IpAddr,
-    path::{Path, PathBuf},
-};
+mod mounts;
+mod names;
+
+use std::{collections::HashMap, path::PathBuf};
 
 use k8s_cri::v1 as cri;
 use k8s_openapi::api::core::v1::{Container, Pod, SeccompProfile, SecurityContext};
@@ -19,6 +18,9 @@ use crate::{
     },
     resources::cgroup,
 };
+
+pub use mounts::mounts;
+pub use names::{dns_config, hosts_file, read_resolv_conf};
 
 /// Where termination messages are written unless the pod says otherwise.
 pub const DEFAULT_TERMINATION_PATH: &str = "/dev/termination-log";
@@ -308,154 +310,4 @@ fn security(pod: &Pod, container: &Container) -> cri::LinuxContainerSecurityCont
         seccomp: Some(if privileged { seccomp(None) } else { seccomp(profile) }),
         ..cri::LinuxContainerSecurityContext::default()
     }
-}
-
-/// The mounts of a container: its volumes, the pod's hosts file, its termination message.
-pub fn mounts(
-    container: &Container,
-    volumes: &std::collections::BTreeMap<String, PathBuf>,
-    environment: &[(String, String)],
-    hosts: &Path,
-    termination_log: &Path,
-) -> Result<Vec<cri::Mount>, String> {
-    let mount = |container_path: &str, host_path: &Path| cri::Mount {
-        container_path: container_path.to_owned(),
-        host_path: host_path.display().to_string(),
-        ..cri::Mount::default()
-    };
-    let mut mounts = Vec::new();
-    for wanted in container.volume_mounts.iter().flatten() {
-        let volume = volumes.get(&wanted.name).ok_or_else(|| {
-            format!(
-                "cannot find volume {:?} to mount into container {:?}",
-                wanted.name, container.name
-            )
-        })?;
-        let lookup = |name: &str| {
-            environment.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
-        };
-        let sub_path = match &wanted.sub_path_expr {
-            Some(expression) => expand(expression, lookup),
-            None => wanted.sub_path.clone().unwrap_or_default(),
-        };
-        if sub_path.split('/').any(|part| part == "..") || sub_path.starts_with('/') {
-            return Err(format!("subPath {sub_path:?} leaves volume {:?}", wanted.name));
-        }
-        let host_path = if sub_path.is_empty() { volume.clone() } else { volume.join(&sub_path) };
-        let propagation = match wanted.mount_propagation.as_deref() {
-            Some("HostToContainer") => cri::MountPropagation::PropagationHostToContainer,
-            Some("Bidirectional") => cri::MountPropagation::PropagationBidirectional,
-            _ => cri::MountPropagation::PropagationPrivate,
-        };
-        mounts.push(cri::Mount {
-            readonly: wanted.read_only == Some(true),
-            propagation: propagation.into(),
-            ..mount(&wanted.mount_path, &host_path)
-        });
-    }
-    let has = |path: &str| mounts.iter().any(|mount| mount.container_path == path);
-    let needs_hosts = !has("/etc/hosts");
-    if needs_hosts {
-        mounts.push(mount("/etc/hosts", hosts));
-    }
-    let path = container.termination_message_path.as_deref().filter(|path| !path.is_empty());
-    mounts.push(mount(path.unwrap_or(DEFAULT_TERMINATION_PATH), termination_log));
-    Ok(mounts)
-}
-
-/// The pod's `/etc/hosts`.
-pub fn hosts_file(
-    pod: &Pod,
-    addresses: &[IpAddr],
-    cluster_domain: &str,
-    node_hosts: &str,
-) -> String {
-    let mut text = if pod.is_host_network() {
-        format!("# Kubernetes-managed hosts file (host network).\n{node_hosts}")
-    } else {
-        "# Kubernetes-managed hosts file.\n\
-         127.0.0.1\tlocalhost\n\
-         ::1\tlocalhost ip6-localhost ip6-loopback\n\
-         fe00::0\tip6-localnet\n\
-         fe00::0\tip6-mcastprefix\n\
-         fe00::1\tip6-allnodes\n\
-         fe00::2\tip6-allrouters\n"
-            .to_owned()
-    };
-    if !pod.is_host_network() {
-        let host = hostname(pod);
-        let subdomain = pod.pod_spec().subdomain.as_deref().filter(|domain| !domain.is_empty());
-        for address in addresses {
-            match subdomain {
-                Some(subdomain) => text.push_str(&format!(
-                    "{address}\t{host}.{subdomain}.{}.svc.{cluster_domain}\t{host}\n",
-                    pod.namespace()
-                )),
-                None => text.push_str(&format!("{address}\t{host}\n")),
-            }
-        }
-    }
-    let aliases = pod.pod_spec().host_aliases.as_deref().unwrap_or_default();
-    if !aliases.is_empty() {
-        text.push_str("\n# Entries added by HostAliases.\n");
-    }
-    for alias in aliases {
-        let names = alias.hostnames.clone().unwrap_or_default().join("\t");
-        text.push_str(&format!("{}\t{names}\n", alias.ip));
-    }
-    text
-}
-
-/// What a pod's `/etc/resolv.conf` says. `node` is the node's own.
-pub fn dns_config(options: &Options, pod: &Pod, node: &cri::DnsConfig) -> cri::DnsConfig {
-    let spec = pod.pod_spec();
-    let policy = spec.dns_policy.as_deref().unwrap_or("ClusterFirst");
-    let cluster_first = match policy {
-        "ClusterFirstWithHostNet" => true,
-        "ClusterFirst" => !pod.is_host_network(),
-        _ => false,
-    };
-    let mut dns = if policy == "None" {
-        cri::DnsConfig::default()
-    } else if cluster_first && !options.cluster_dns.is_empty() {
-        let domain = &options.cluster_domain;
-        let mut searches = vec![
-            format!("{}.svc.{domain}", pod.namespace()),
-            format!("svc.{domain}"),
-            domain.clone(),
-        ];
-        searches.extend(node.searches.clone());
-        cri::DnsConfig {
-            servers: options.cluster_dns.iter().map(IpAddr::to_string).collect(),
-            searches,
-            options: vec!["ndots:5".to_owned()],
-        }
-    } else {
-        node.clone()
-    };
-    let more = spec.dns_config.clone().unwrap_or_default();
-    dns.servers.extend(more.nameservers.into_iter().flatten());
-    dns.searches.extend(more.searches.into_iter().flatten());
-    for option in more.options.into_iter().flatten() {
-        let name = option.name.unwrap_or_default();
-        dns.options.retain(|known| known.split(':').next() != Some(name.as_str()));
-        dns.options
-            .push(option.value.map_or_else(|| name.clone(), |value| format!("{name}:{value}")));
-    }
-    dns
-}
-
-/// Reads a `resolv.conf`.
-pub fn read_resolv_conf(text: &str) -> cri::DnsConfig {
-    let mut dns = cri::DnsConfig::default();
-    for line in text.lines() {
-        let mut words = line.split(['#', ';']).next().unwrap_or_default().split_whitespace();
-        match words.next() {
-            Some("nameserver") => dns.servers.extend(words.next().map(str::to_owned)),
-            Some("search" | "domain") => dns.searches = words.map(str::to_owned).collect(),
-            Some("options") => dns.options = words.map(str::to_owned).collect(),
-            _ => {}
-        }
-    }
-    dns
 }

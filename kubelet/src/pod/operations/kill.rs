@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
-use super::{Outcome, Subject, hooks, kill_message, start::container};
-use crate::pod::lifecycle::KillReason;
+use super::{Outcome, Subject, hooks, kill_message};
+use crate::pod::{lifecycle::KillReason, spec::PodExt};
 
 /// After a hook that used the whole grace period, a container still gets this.
 const MINIMUM_GRACE: Duration = Duration::from_secs(2);
@@ -20,7 +20,7 @@ pub(super) async fn kill(
     let Subject { context, pod, .. } = subject;
     context.event(pod, Some(name), "Killing", &kill_message(name, reason));
     let started = Instant::now();
-    let container = container(pod, name);
+    let container = pod.container(name);
     let hook = container
         .and_then(|container| container.lifecycle.as_ref())
         .and_then(|lifecycle| lifecycle.pre_stop.as_ref());

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use k8s_cri::v1 as cri;
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::Container;
 use kontiki_api::Object;
 use kontiki_base::tasks::render;
 
@@ -225,9 +225,4 @@ async fn write(path: &Path, text: &str) -> Result<(), Failure> {
     let mode = if text.is_empty() { 0o666 } else { 0o644 };
     let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
     tokio::fs::set_permissions(path, permissions).await.map_err(failed)
-}
-
-/// The pod's container by name.
-pub(super) fn container<'a>(pod: &'a Pod, name: &str) -> Option<&'a Container> {
-    pod.container(name)
 }
