@@ -8,6 +8,8 @@
 
 mod collect;
 mod containers;
+#[cfg(test)]
+mod convergence;
 mod init;
 mod sandbox;
 mod termination;
