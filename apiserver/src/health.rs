@@ -1,5 +1,7 @@
 //! `/livez`, `/readyz`, `/healthz`: whether this server lives, and whether it can serve.
 
+use std::time::Duration;
+
 use http::{Response, StatusCode};
 
 use crate::{
@@ -8,8 +10,11 @@ use crate::{
     exchange::Exchange,
 };
 
+/// How long the store may take to say how far it is; an election fits in.
+const STORE_MAX: Duration = Duration::from_secs(2);
+
 /// Answers a health request: all checks, or the one that the path names.
-pub(crate) fn serve(
+pub(crate) async fn serve(
     core: &Core,
     exchange: &Exchange,
     which: &str,
@@ -17,7 +22,8 @@ pub(crate) fn serve(
 ) -> Response<Body> {
     let mut checks = vec![("ping", true)];
     if which != "livez" {
-        checks.push(("etcd", core.caches.revision().0 > 0));
+        let index = tokio::time::timeout(STORE_MAX, core.storage.backend().read_index()).await;
+        checks.push(("etcd", matches!(index, Ok(Ok(_)))));
         checks.push(("informer-sync", *core.ready.borrow()));
         checks.push(("shutdown", !core.shutdown.is_cancelled()));
     }

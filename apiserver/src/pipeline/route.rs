@@ -83,7 +83,7 @@ async fn fixed(core: &Arc<Core>, exchange: &mut Exchange) -> Result<Response<Bod
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
     match parts.as_slice() {
         ["livez" | "readyz" | "healthz", rest @ ..] => {
-            Ok(health::serve(core, exchange, parts[0], rest))
+            Ok(health::serve(core, exchange, parts[0], rest).await)
         }
         ["version"] => Ok(discovery::version()),
         ["metrics"] => {

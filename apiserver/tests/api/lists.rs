@@ -52,14 +52,14 @@ async fn lists_keep_to_the_revision_asked_for() {
     let cluster = Cluster::start().await;
     let admin = cluster.admin();
     let first = admin.create(CONFIG_MAPS, &json!({"metadata": {"name": "a"}})).await;
-    admin.create(CONFIG_MAPS, &json!({"metadata": {"name": "b"}})).await.ok();
+    let second = admin.create(CONFIG_MAPS, &json!({"metadata": {"name": "b"}})).await;
     let at = |query: String| {
         let admin = admin.clone();
         async move { admin.get(&format!("{CONFIG_MAPS}?{query}")).await }
     };
     let exact = format!("resourceVersion={}&resourceVersionMatch=Exact", first.revision);
     assert_eq!(names(&at(exact).await.ok()), ["a"]);
-    let fresh = format!("resourceVersion={}&resourceVersionMatch=NotOlderThan", first.revision);
+    let fresh = format!("resourceVersion={}&resourceVersionMatch=NotOlderThan", second.revision);
     assert_eq!(names(&at(fresh).await.ok()), ["a", "b"]);
     let future = at("resourceVersion=999999".to_owned()).await;
     assert!(

@@ -6,6 +6,7 @@ mod access;
 mod deletes;
 mod kubectl;
 mod lists;
+mod logs;
 mod sockets;
 mod support;
 mod watches;
