@@ -35,7 +35,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         cluster_roots: roots.clone(),
         kubelet_client: cluster.issue(&CertificateRequest::client(
             "kube-apiserver-kubelet-client",
-            &["system:masters"],
+            Some("system:masters"),
         ))?,
     };
     // Endpoints may not be loopback addresses; this one only has to look like a host's.
@@ -52,7 +52,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         tls::server_config(&serving, &roots, ClientCertificates::Optional, &[b"h2", b"http/1.1"])?;
     let listener = tokio::net::TcpListener::bind(SocketAddr::new(local, port)).await?;
     server.serve(listener, config, &tasks);
-    let admin = cluster.issue(&CertificateRequest::client("admin", &["system:masters"]))?;
+    let admin = cluster.issue(&CertificateRequest::client("admin", Some("system:masters")))?;
     write_kubeconfig(&folder, port, &cluster, &admin)?;
     server.ready().wait_for(|ready| *ready).await?;
     tracing::info!("ready");

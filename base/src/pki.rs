@@ -51,8 +51,8 @@ pub enum Usage {
 pub struct CertificateRequest {
     /// Kubernetes user.
     pub common_name: String,
-    /// Kubernetes groups.
-    pub organizations: Vec<String>,
+    /// Kubernetes group. The certificate library keeps one value per kind of name.
+    pub organization: Option<String>,
     /// DNS names it serves.
     pub dns_names: Vec<String>,
     /// Addresses it serves.
@@ -64,11 +64,11 @@ pub struct CertificateRequest {
 }
 
 impl CertificateRequest {
-    /// A client of the given user and groups.
-    pub fn client(user: &str, groups: &[&str]) -> CertificateRequest {
+    /// A client of the given user in a group.
+    pub fn client(user: &str, group: Option<&str>) -> CertificateRequest {
         CertificateRequest {
             common_name: user.to_owned(),
-            organizations: groups.iter().map(|g| (*g).to_owned()).collect(),
+            organization: group.map(str::to_owned),
             dns_names: Vec::new(),
             addresses: Vec::new(),
             usage: Usage::Client,
@@ -85,7 +85,7 @@ impl CertificateRequest {
     ) -> CertificateRequest {
         CertificateRequest {
             common_name: common_name.to_owned(),
-            organizations: Vec::new(),
+            organization: None,
             dns_names,
             addresses,
             usage,
@@ -96,7 +96,7 @@ impl CertificateRequest {
     fn params(&self, now: time::OffsetDateTime) -> Result<CertificateParams, Error> {
         let mut params = CertificateParams::default();
         let mut name = DistinguishedName::new();
-        for organization in &self.organizations {
+        if let Some(organization) = &self.organization {
             name.push(DnType::OrganizationName, organization.as_str());
         }
         name.push(DnType::CommonName, self.common_name.as_str());
@@ -227,7 +227,7 @@ mod tests {
     fn an_issued_client_carries_user_and_groups() {
         let root = Authority::generate("kontiki-cluster").unwrap();
         let identity =
-            root.issue(&CertificateRequest::client("admin", &["system:masters"])).unwrap();
+            root.issue(&CertificateRequest::client("admin", Some("system:masters"))).unwrap();
         assert_eq!(
             subject(&identity.chain_pem),
             ("O=system:masters, CN=admin".to_owned(), "CN=kontiki-cluster".to_owned())
@@ -238,7 +238,7 @@ mod tests {
     fn the_subject_of_a_signing_request_is_ignored() {
         let root = Authority::generate("kontiki-cluster").unwrap();
         let (csr, _key) = signing_request().unwrap();
-        let request = CertificateRequest::client("system:node:w1", &["system:nodes"]);
+        let request = CertificateRequest::client("system:node:w1", Some("system:nodes"));
         let chain = root.sign(&csr, &request).unwrap();
         assert_eq!(subject(&chain).0, "O=system:nodes, CN=system:node:w1");
     }

@@ -96,7 +96,7 @@ pub(crate) struct ServerSettings {
     #[arg(long, env = "KONTIKI_DEFAULT_UNREACHABLE_TOLERATION_SECONDS", value_name = "SECONDS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     default_unreachable_toleration_seconds: Option<u32>,
-    /// Time between the store's heartbeats [default: 50ms]
+    /// Time between the store's heartbeats [default: 100ms]
     #[arg(long, env = "KONTIKI_HEARTBEAT_INTERVAL", value_name = "TIME", value_parser = duration::parse)]
     #[serde(skip_serializing_if = "Option::is_none", with = "duration::option")]
     heartbeat_interval: Option<Duration>,
@@ -257,7 +257,7 @@ impl Server {
         let cluster = cluster_settings(&settings)?;
         let second = Duration::from_secs(1);
         let seconds = |value: Option<u32>| second * value.unwrap_or(5);
-        let heartbeat_interval = settings.heartbeat_interval.unwrap_or(second / 20);
+        let heartbeat_interval = settings.heartbeat_interval.unwrap_or(second / 10);
         let election_timeout = settings.election_timeout.unwrap_or(second / 5);
         ensure!(
             election_timeout >= heartbeat_interval * 2,

@@ -190,14 +190,14 @@ impl ServerIdentities {
         let serving = |usage| {
             CertificateRequest::serving(&node_name, names.clone(), addresses.clone(), usage)
         };
-        let client = |user: &str, groups: &[&str]| CertificateRequest::client(user, groups);
+        let client = |user: &str, group| CertificateRequest::client(user, group);
         Ok(ServerIdentities {
             api: cluster.issue(&serving(Usage::Server))?,
             peer: store.issue(&serving(Usage::Peer))?,
             kubelet_client: cluster
-                .issue(&client("kube-apiserver-kubelet-client", &["system:masters"]))?,
-            admin: cluster.issue(&client("admin", &["system:masters"]))?,
-            store_client: store.issue(&client("root", &[]))?,
+                .issue(&client("kube-apiserver-kubelet-client", Some("system:masters")))?,
+            admin: cluster.issue(&client("admin", Some("system:masters")))?,
+            store_client: store.issue(&client("root", None))?,
         })
     }
 }
@@ -208,10 +208,10 @@ pub(crate) fn node_requests(
     addresses: &[IpAddr],
 ) -> (CertificateRequest, CertificateRequest) {
     let user = format!("system:node:{node_name}");
-    let client = CertificateRequest::client(&user, &["system:nodes"]);
+    let client = CertificateRequest::client(&user, Some("system:nodes"));
     let names = vec![node_name.to_owned()];
     let mut serving = CertificateRequest::serving(&user, names, addresses.to_vec(), Usage::Server);
-    serving.organizations = vec!["system:nodes".to_owned()];
+    serving.organization = Some("system:nodes".to_owned());
     (client, serving)
 }
 
@@ -301,7 +301,7 @@ mod tests {
     #[test]
     fn an_expired_certificate_says_since_when() {
         let root = Authority::generate("test").unwrap();
-        let mut request = CertificateRequest::client("admin", &[]);
+        let mut request = CertificateRequest::client("admin", None);
         check_validity("it", &root.issue(&request).unwrap().chain_pem).unwrap();
         request.lifetime = std::time::Duration::ZERO;
         let expired = root.issue(&request).unwrap().chain_pem;

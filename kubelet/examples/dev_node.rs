@@ -34,7 +34,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let roots = Roots { pem: authority.certificate_pem.clone() };
     let address: IpAddr = address.parse()?;
     let user = format!("system:node:{NODE}");
-    let identity = authority.issue(&CertificateRequest::client(&user, &["system:nodes"]))?;
+    let identity = authority.issue(&CertificateRequest::client(&user, Some("system:nodes")))?;
     let serving = authority.issue(&CertificateRequest::serving(
         &user,
         vec![],

@@ -26,7 +26,7 @@ mod tests {
     #[test]
     fn a_subject_becomes_user_and_groups() {
         let root = Authority::generate("test").unwrap();
-        let request = CertificateRequest::client("system:node:w1", &["system:nodes"]);
+        let request = CertificateRequest::client("system:node:w1", Some("system:nodes"));
         let chain = root.issue(&request).unwrap().chain_pem;
         let user = user_of(&tls::certificates(&chain).unwrap()[0]).unwrap();
         assert_eq!(user.name, "system:node:w1");

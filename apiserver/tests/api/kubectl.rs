@@ -116,7 +116,7 @@ async fn every_installed_kubectl_works() {
 }
 
 fn write_kubeconfig(cluster: &Cluster, folder: &Path, port: u16) {
-    let request = CertificateRequest::client("admin", &["system:masters"]);
+    let request = CertificateRequest::client("admin", Some("system:masters"));
     let admin = cluster.authority.issue(&request).unwrap();
     let at = folder.display();
     std::fs::write(folder.join("ca.crt"), &cluster.authority.certificate_pem).unwrap();

@@ -64,7 +64,7 @@ async fn strangers_see_health_and_version_only() {
 async fn certificates_and_tokens_say_who_asks() {
     let cluster = Cluster::start().await;
     let address = cluster.listen().await;
-    let request = CertificateRequest::client("admin", &["system:masters"]);
+    let request = CertificateRequest::client("admin", Some("system:masters"));
     let identity = cluster.authority.issue(&request).unwrap();
     let (code, list) = ask(&cluster, address, Some(&identity), "/api/v1/namespaces", None).await;
     assert_eq!(code, 200);

@@ -46,7 +46,7 @@ impl Cluster {
             service_account_key: Authority::generate("sa").unwrap().key_pem,
             cluster_roots: Roots { pem: authority.certificate_pem.clone() },
             kubelet_client: authority
-                .issue(&CertificateRequest::client("kube-apiserver-kubelet-client", &[]))
+                .issue(&CertificateRequest::client("kube-apiserver-kubelet-client", None))
                 .unwrap(),
         };
         let options = Options::new("test", "192.0.2.1".parse().unwrap(), secrets);

@@ -47,6 +47,7 @@ fn kubelet_options(config: &Common, parts: &Parts) -> kontiki_kubelet::Options {
         parts.roots.clone(),
     );
     kontiki_kubelet::Options {
+        manifest_dir: Some(config.data_dir.join("manifests")),
         containerd_endpoint: config
             .container_runtime_endpoint
             .as_deref()

@@ -69,7 +69,7 @@ impl TestNode {
         let admin = authority
             .issue(&CertificateRequest::client(
                 "kube-apiserver-kubelet-client",
-                &["system:masters"],
+                Some("system:masters"),
             ))
             .unwrap();
         let roots = Roots { pem: authority.certificate_pem };

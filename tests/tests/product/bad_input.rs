@@ -107,7 +107,7 @@ async fn wrong_credentials_are_told_apart() -> Result<()> {
         certificate_pem: std::fs::read_to_string(pki.join("ca.crt"))?,
         key_pem: std::fs::read_to_string(pki.join("ca.key"))?,
     };
-    let mut request = CertificateRequest::client("admin", &["system:masters"]);
+    let mut request = CertificateRequest::client("admin", Some("system:masters"));
     request.lifetime = Duration::ZERO;
     let expired = authority.issue(&request)?;
     std::fs::write(pki.join("admin.crt"), &expired.chain_pem)?;
