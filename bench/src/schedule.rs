@@ -122,7 +122,7 @@ async fn measure(
     }
     heartbeats(target, args, run, tasks, stop).await?;
 
-    let meter = Meter::start(&args.pids)?;
+    let (start, meter) = (Instant::now(), Meter::start(&args.pids)?);
     let created: Arc<Mutex<HashMap<String, Instant>>> = Arc::default();
     let creating = clients.run(args.pods, |connection, i| {
         let name = pod_name(i);
@@ -136,24 +136,25 @@ async fn measure(
             Ok(())
         }
     });
-    let mut began = Instant::now();
-    let bound = if args.backlog {
+    // The watch is read from the start: a server cuts off who falls behind.
+    let watching = until_bound(watch, args.pods);
+    let making = async {
         let made = creating.await;
         tell(&mut report, "create", &made, &meter)?;
+        let began = Instant::now();
         let meter = Meter::start(&args.pids)?;
-        began = Instant::now();
-        add_nodes(args, run, clients).await?;
-        let bound = until_bound(watch, args.pods).await?;
-        report.add("schedule_cpu", meter.cpu_seconds()?, "s");
-        bound
-    } else {
-        let (made, bound) = tokio::join!(creating, until_bound(watch, args.pods));
-        tell(&mut report, "create", &made, &meter)?;
-        report.add("create_and_schedule_cpu", meter.cpu_seconds()?, "s");
-        bound?
+        if args.backlog {
+            add_nodes(args, run, clients).await?;
+        }
+        Ok::<_, anyhow::Error>((began, meter))
     };
+    let (made, bound) = tokio::join!(making, watching);
+    let ((began, backlog_meter), bound) = (made?, bound?);
+    let meter = if args.backlog { backlog_meter } else { meter };
+    report.add("schedule_cpu", meter.cpu_seconds()?, "s");
     drop(connection);
     let created = created.lock().await;
+    let began = if args.backlog { began } else { start };
     add_figures(&mut report, &bound, &created, began, args.backlog);
     Ok(report)
 }
