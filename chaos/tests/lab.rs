@@ -27,6 +27,11 @@ fn ping(from: &Host, to: &Host) -> bool {
     String::from_utf8_lossy(&output.stderr).contains("refused")
 }
 
+/// What should get through may need a second attempt on a busy machine.
+fn reaches(from: &Host, to: &Host) -> bool {
+    (0..5).any(|_| ping(from, to))
+}
+
 /// An HTTP server in a host that answers with the host's name: this test binary, run there.
 fn serve_name(host: &Host) -> SocketAddr {
     let address = SocketAddr::new(host.address(), 8080);
@@ -103,11 +108,11 @@ fn cuts_have_a_direction_and_heal() {
     let lab = lab(&["n1", "n2", "n3"]);
     let [n1, n2, n3] = ["n1", "n2", "n3"].map(|name| lab.host(name).unwrap());
     lab.cut(Cut::Between("n1", "n2")).unwrap();
-    assert!(!ping(n1, n2) && ping(n1, n3) && ping(n3, n2) && ping(lab.lan(), n1));
+    assert!(!ping(n1, n2) && reaches(n1, n3) && reaches(n3, n2) && reaches(lab.lan(), n1));
     lab.cut(Cut::FromHost("n3")).unwrap();
     assert!(!ping(lab.lan(), n3));
     lab.heal().unwrap();
-    assert!(ping(n1, n2) && ping(lab.lan(), n3));
+    assert!(reaches(n1, n2) && reaches(lab.lan(), n3));
     lab.set_link("n1", false).unwrap();
     assert!(!ping(n2, n1));
     lab.set_link("n1", true).unwrap();

@@ -68,11 +68,13 @@ pub(crate) struct World {
 }
 
 /// The node is where this process is; everyone else has a named namespace, below a `/run/netns` that
-/// nobody else sees.
+/// nobody else sees. Link-local addresses are usable at once: without `accept_dad=0` the kernel spends
+/// their first second or two looking for a twin, and neighbours cannot be asked meanwhile.
 const SETUP: &str = "
 set -e
 mount -t tmpfs none /run/netns 2>/dev/null || { mkdir -p /run/netns; mount -t tmpfs none /run/netns; }
-sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
+no_dad=\"net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0\"
+sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 $no_dad
 # Nobody else can have these addresses; waiting to find out would make the first packet late.
 dad='net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0'
 sysctl -qw $dad
