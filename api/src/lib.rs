@@ -21,3 +21,18 @@ pub use catalogue::Catalogue;
 pub use k8s_openapi;
 pub use status::Status;
 pub use typed::Object;
+
+/// The Kubernetes version whose API this is, and whose behaviour is the specification.
+pub const KUBERNETES_VERSION: &str = "v1.36.2";
+
+/// What servers and nodes say they run: the Kubernetes version, then ours.
+pub const GIT_VERSION: &str = concat!("v1.36.2+kontiki-", env!("CARGO_PKG_VERSION"));
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn both_versions_name_the_same_kubernetes() {
+        let rest = super::GIT_VERSION.strip_prefix(super::KUBERNETES_VERSION);
+        assert!(rest.is_some_and(|ours| ours.starts_with("+kontiki-")));
+    }
+}

@@ -28,7 +28,7 @@ pub fn version() -> Response<Body> {
         "emulationMinor": "36",
         "minCompatibilityMajor": "1",
         "minCompatibilityMinor": "35",
-        "gitVersion": concat!("v1.36.2+kontiki-", env!("CARGO_PKG_VERSION")),
+        "gitVersion": kontiki_api::GIT_VERSION,
         "gitCommit": "",
         "gitTreeState": "clean",
         "buildDate": "1970-01-01T00:00:00Z",

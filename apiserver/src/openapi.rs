@@ -25,7 +25,7 @@ use crate::answer::{self, Body};
 
 /// What the documents say about whom they describe.
 const TITLE: &str = "Kubernetes";
-const VERSION: &str = "v1.36.0";
+const VERSION: &str = kontiki_api::KUBERNETES_VERSION;
 /// The media type that clients ask for to get version 2 as protobuf, …
 const PROTOBUF_ASKED: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
 /// … and the one they are told, which unlike the former is a valid one.

@@ -93,7 +93,7 @@ impl Options {
             max_pods: 110,
             node_labels: BTreeMap::new(),
             node_taints: Vec::new(),
-            version: "v1.36.0+kontiki".to_owned(),
+            version: kontiki_api::GIT_VERSION.to_owned(),
             log_size_max: 10 << 20,
             log_files_max: 5,
             data_dir,
