@@ -2,6 +2,8 @@
 
 #[path = "product/bad_input.rs"]
 mod bad_input;
+#[path = "product/demonstration.rs"]
+mod demonstration;
 #[path = "product/manifests.rs"]
 mod manifests;
 #[path = "product/one_server.rs"]
