@@ -1,5 +1,7 @@
 //! Fail-over over real TLS sockets: which requests move to the next server, and which do not.
 
+#![expect(clippy::unwrap_used, reason = "a test may stop where its world is not as it should be")]
+
 use std::{net::SocketAddr, sync::Arc};
 
 use http_body_util::Full;
