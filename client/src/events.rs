@@ -1,11 +1,13 @@
 //! Telling users what happened to an object: Events, as upstream's recorder writes them.
 //!
 //! Recording never blocks and never fails for the caller: Events go through a bounded queue to
-//! one task. Equal Events of one object are counted up instead of written again, and a noisy
+//! few tasks, by object, so that an object's Events stay in order. Equal Events of one object are counted up instead of written again, and a noisy
 //! object is limited ([`BURST`], then one per [`REFILL`]), as client-go's correlator does.
 
 use std::{
     collections::{HashMap, VecDeque},
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
     time::Duration,
 };
 
@@ -23,10 +25,12 @@ use tokio::sync::mpsc;
 
 use crate::{Client, ObjectKey, Patch};
 
-/// Events waiting to be written; more are dropped, since Events are hints.
-const QUEUE_MAX: usize = 1_000;
-/// Events remembered to be counted up.
-const KNOWN_MAX: usize = 4_096;
+/// Events are written by so many tasks: the store commits what waits together at once.
+const WRITERS: usize = 8;
+/// Events waiting for one writer; more are dropped, since Events are hints.
+const QUEUE_MAX: usize = 500;
+/// Events that one writer remembers to count them up.
+const KNOWN_MAX: usize = 512;
 /// Events an object may have at once.
 const BURST: f64 = 25.0;
 /// An object earns one more Event in this time.
@@ -84,34 +88,44 @@ struct Occurrence {
 /// Records Events of one component. Cheap to clone.
 #[derive(Clone)]
 pub struct EventRecorder {
-    queue: mpsc::Sender<Occurrence>,
+    queues: Arc<[mpsc::Sender<Occurrence>]>,
 }
 
 impl EventRecorder {
     /// A recorder for a component (`kubelet`) on a host (empty if it does not matter).
     pub fn start(client: Client, component: &str, host: &str, tasks: &Tasks) -> EventRecorder {
-        let (queue, receiver) = mpsc::channel(QUEUE_MAX);
         let source = EventSource {
             component: Some(component.to_owned()),
             host: Some(host.to_owned()).filter(|h| !h.is_empty()),
         };
-        let shutdown = tasks.shutdown();
-        tasks.spawn_infallible(TaskKind::logged("event recorder"), async move {
-            let mut writer =
-                Writer { client, source, known: Known::default(), limits: Limits::default() };
-            tokio::select! { biased;
-                () = shutdown.cancelled() => {}
-                () = writer.run(receiver) => {}
-            }
+        let queues = std::iter::repeat_n(client, WRITERS).map(|client| {
+            let (queue, receiver) = mpsc::channel(QUEUE_MAX);
+            let mut writer = Writer {
+                client,
+                source: source.clone(),
+                known: Known::default(),
+                limits: Limits::default(),
+            };
+            let shutdown = tasks.shutdown();
+            tasks.spawn_infallible(TaskKind::logged("event recorder"), async move {
+                tokio::select! { biased;
+                    () = shutdown.cancelled() => {}
+                    () = writer.run(receiver) => {}
+                }
+            });
+            queue
         });
-        EventRecorder { queue }
+        EventRecorder { queues: queues.collect() }
     }
 
     /// Records one Event. Never blocks; dropped when too many wait.
     pub fn record(&self, regarding: Regarding, kind: EventType, reason: &str, message: &str) {
         let occurrence =
             Occurrence { regarding, kind, reason: reason.to_owned(), message: message.to_owned() };
-        if self.queue.try_send(occurrence).is_err() {
+        let mut hasher = DefaultHasher::new();
+        occurrence.regarding.key.hash(&mut hasher);
+        let writer = usize::try_from(hasher.finish() % WRITERS as u64).unwrap_or_default();
+        if self.queues[writer].try_send(occurrence).is_err() {
             tracing::debug!(reason, "Event dropped: {QUEUE_MAX} are waiting to be written");
         }
     }
