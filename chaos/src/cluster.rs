@@ -178,12 +178,8 @@ impl Cluster {
     fn write_kubeconfig(&self, name: &str, server: SocketAddr) -> anyhow::Result<()> {
         let text =
             fs::read_to_string(self.admin_kubeconfig()?).context("the admin's kubeconfig")?;
-        let line = |line: &str| match line.split_once("server:") {
-            Some((indent, _)) => format!("{indent}server: https://{server}\n"),
-            None => format!("{line}\n"),
-        };
-        let text: String = text.lines().map(line).collect();
-        fs::write(self.kubeconfig(name), text).with_context(|| format!("write {name}"))
+        fs::write(self.kubeconfig(name), behind_balancer(&text, server))
+            .with_context(|| format!("write {name}"))
     }
 
     /// Runs `kontiki` in the outside world as the administrator.
@@ -227,6 +223,26 @@ impl Cluster {
     }
 }
 
+/// A server's kubeconfig with the balancer as its only server: the others' addresses, which
+/// `kontiki` would try too, belong to the lab alone.
+fn behind_balancer(kubeconfig: &str, balancer: SocketAddr) -> String {
+    let mut in_extensions = false;
+    let mut text = String::new();
+    for line in kubeconfig.lines() {
+        let indented = line.len() - line.trim_start().len();
+        in_extensions = match line.trim() {
+            "extensions:" => true,
+            _ => in_extensions && indented >= 4,
+        };
+        match line.split_once("server:") {
+            _ if in_extensions => {}
+            Some((indent, _)) => text.push_str(&format!("{indent}server: https://{balancer}\n")),
+            None => text.push_str(&format!("{line}\n")),
+        }
+    }
+    text
+}
+
 /// Whether this machine has a `kubectl`.
 pub fn has_kubectl() -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -249,4 +265,22 @@ fn said(what: &str, output: &Output) -> anyhow::Result<String> {
         return Ok(text);
     }
     bail!("{what} failed ({}): {}", output.status, String::from_utf8_lossy(&output.stderr).trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn behind_a_balancer_there_is_one_server() {
+        let kubeconfig = "clusters:\n- name: kontiki\n  cluster:\n    server: https://10.99.0.11:6443\n    \
+                          extensions:\n    - name: kontiki.dev/servers\n      extension:\n        \
+                          servers:\n        - 10.99.0.11:6443\nusers:\n- name: admin\n";
+        let balancer = SocketAddr::from(([127, 0, 0, 1], 34061));
+        assert_eq!(
+            behind_balancer(kubeconfig, balancer),
+            "clusters:\n- name: kontiki\n  cluster:\n    server: https://127.0.0.1:34061\nusers:\n- \
+             name: admin\n"
+        );
+    }
 }
