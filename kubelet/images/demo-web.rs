@@ -69,7 +69,8 @@ fn main() {
         }
         ["exit", code] => exit(code.parse().unwrap_or(2)),
         ["sleep", seconds] => sleep_until_terminated(seconds.parse().unwrap_or(0.0)),
-        ["hog", mebibytes] => hog(mebibytes.parse().unwrap_or(1)),
+        ["hog", mebibytes] => hog(mebibytes),
+        ["hold", mebibytes] => hold(mebibytes.parse().unwrap_or(1)),
         ["env"] => env::vars().for_each(|(name, value)| println!("{name}={value}")),
         _ => fail("usage: demo-web [serve | get URL | loop URL | cat FILE | touch FILE | exit CODE | sleep SECONDS | hog MEBIBYTES | env]"),
     }
@@ -91,7 +92,22 @@ fn sleep_until_terminated(seconds: f64) {
     }
 }
 
-fn hog(mebibytes: usize) {
+/// Holds memory in a child, as a worker of a larger program would, and outlives it for a moment:
+/// a runtime may lose the news of an out-of-memory kill when the whole container goes with it.
+fn hog(mebibytes: &str) {
+    let child = std::process::Command::new("/proc/self/exe").args(["hold", mebibytes]).status();
+    match child {
+        Ok(status) if status.code().is_none() => {
+            eprintln!("demo-web: the child was killed");
+            sleep_until_terminated(1.0);
+            exit(137)
+        }
+        Ok(status) => exit(status.code().unwrap_or(1)),
+        Err(error) => fail(&format!("cannot start a child: {error}")),
+    }
+}
+
+fn hold(mebibytes: usize) {
     let mut held = Vec::new();
     for _ in 0..mebibytes {
         held.push(vec![1u8; 1 << 20]);

@@ -28,6 +28,8 @@ use crate::{
 
 const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
+/// Longest wait of a deletion for the caches of its own server.
+const DELETION_SEEN_MAX: Duration = Duration::from_secs(1);
 
 /// What became of a deletion.
 pub struct Deleted {
@@ -97,6 +99,10 @@ pub async fn delete(
         Ok(change)
     })
     .await?;
+    // Whoever was told of a deletion finds it respected here at once: admission looks at the
+    // caches. Elsewhere it may take the moment that an event takes.
+    let seen = core.caches.wait_for(stored.revision);
+    let _ = tokio::time::timeout(DELETION_SEEN_MAX, seen).await;
     Ok(Deleted { stored, gone })
 }
 
