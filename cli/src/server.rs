@@ -43,7 +43,7 @@ use crate::{
 };
 
 /// How long requests in flight may take to end when the server stops.
-const DRAIN_MAX: Duration = Duration::from_secs(10);
+const DRAIN_MAX: Duration = Duration::from_secs(4);
 
 /// Runs a server until it is told to stop.
 pub(crate) async fn run(config: Server) -> Result<()> {

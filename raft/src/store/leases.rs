@@ -63,7 +63,12 @@ pub(super) async fn run(inner: Arc<Inner>, shutdown: CancellationToken) {
             }
         }
         for lease in deadlines.due(Instant::now()) {
-            if inner.end_lease(lease).await {
+            // Without a quorum an end waits for its deadline; a member that stops does not.
+            let ended = tokio::select! { biased;
+                () = shutdown.cancelled() => return,
+                ended = inner.end_lease(lease) => ended,
+            };
+            if ended {
                 deadlines.0.remove(&lease);
             }
         }
