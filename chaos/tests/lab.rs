@@ -135,6 +135,7 @@ async fn a_paused_host_answers_again_when_resumed() {
     let records = silent.stop();
     assert!(records.iter().all(|record| record.outcome.is_err()), "{records:?}");
     n1.resume().unwrap();
+    until_reachable(&lab, address).await;
     let options = prober::Options::new(vec![address]);
     let answered = Prober::start(lab.lan().network().unwrap(), options).unwrap();
     tokio::time::sleep(Duration::from_millis(200)).await;

@@ -1,4 +1,4 @@
-//! Getting images: the pull policy, pure ([`policy`]), and pulls of one image at a time.
+//! Getting images: the pull policy, pure ([`mod@policy`]), and pulls of one image at a time.
 
 pub mod policy;
 

@@ -1,4 +1,4 @@
-//! Container logs: CRI's line format ([`line`], pure), reading and following ([`read`]), rotation
+//! Container logs: CRI's line format ([`mod@line`], pure), reading and following ([`read`]), rotation
 //! ([`rotate`]).
 
 pub mod line;

@@ -24,8 +24,9 @@ pub(crate) fn run(environment: &Environment, _arguments: &[String]) -> Result<()
     testing::run_tests(environment, &[])?;
     run_command(
         environment
-            .cargo(["doc", "--workspace", "--no-deps", "--locked"])
-            .env("RUSTDOCFLAGS", "--deny warnings"),
+            .cargo(["doc", "--workspace", "--no-deps", "--document-private-items", "--locked"])
+            // Private items are documented here too, so that links to them lead somewhere.
+            .env("RUSTDOCFLAGS", "--deny warnings --allow rustdoc::private_intra_doc_links"),
     )?;
     licences(environment)?;
     say("ci: everything holds");
