@@ -1,6 +1,6 @@
 //! Debian packages: which are needed, and how the missing ones are installed.
 
-use std::process::Command;
+use std::{fs::Permissions, os::unix::fs::PermissionsExt, process::Command};
 
 use anyhow::{Result, bail};
 
@@ -13,6 +13,8 @@ const PACKAGES: &[(&str, &str)] = &[
     ("conntrack", "looking at connections in tests"),
     ("containerd", "the workers' runtime"),
     ("containernetworking-plugins", "pod networks"),
+    ("etcd-client", "etcdctl, a foreign client of the store's API"),
+    ("etcd-server", "the store's yardstick: its answers are compared with etcd's"),
     ("iproute2", "the lab's hosts"),
     ("iptables", "CNI's portmap, delays in the lab"),
     ("libclang-dev", "RocksDB's bindings"),
@@ -48,7 +50,36 @@ pub(crate) fn ensure() -> Result<()> {
 }
 
 fn install(names: &[&str]) -> Result<()> {
+    let _quiet = NoServices::declare()?;
     run(apt().args(["install", "--yes", "--no-install-recommends"]).args(names))
+}
+
+/// Debian's own way to say that an installed service must not be started (`policy-rc.d`): the
+/// binaries are wanted, not daemons of the machine on the ports of the store.
+struct NoServices {
+    ours: bool,
+}
+
+impl NoServices {
+    const PATH: &str = "/usr/sbin/policy-rc.d";
+
+    fn declare() -> Result<NoServices> {
+        // Who has a policy of their own keeps it; containers have one that says the same.
+        let ours = !std::path::Path::new(NoServices::PATH).exists();
+        if ours {
+            std::fs::write(NoServices::PATH, "#!/bin/sh\nexit 101\n")?;
+            std::fs::set_permissions(NoServices::PATH, Permissions::from_mode(0o755))?;
+        }
+        Ok(NoServices { ours })
+    }
+}
+
+impl Drop for NoServices {
+    fn drop(&mut self) {
+        if self.ours && std::fs::remove_file(NoServices::PATH).is_err() {
+            say(&format!("cannot remove {}: please do", NoServices::PATH));
+        }
+    }
 }
 
 fn apt() -> Command {
