@@ -80,6 +80,7 @@ async fn open_store(
         listen: SocketAddr::new("127.0.0.1".parse()?, peers),
         peer_address: format!("127.0.0.1:{peers}"),
         api_address: format!("127.0.0.1:{port}"),
+        client_address: String::new(),
         tls: PeerTls { identity, roots: Roots { pem: authority.certificate_pem.clone() } },
         timing: Timing::default(),
         start: Start::Bootstrap,

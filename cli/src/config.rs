@@ -203,7 +203,6 @@ pub(crate) struct Server {
     pub(crate) advertise_address: Option<IpAddr>,
     pub(crate) tls_san: Vec<String>,
     pub(crate) api_port: u16,
-    #[expect(dead_code, reason = "the store's etcd API takes it")]
     pub(crate) store_port: u16,
     pub(crate) peer_port: u16,
     pub(crate) with_agent: bool,

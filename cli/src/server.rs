@@ -142,6 +142,8 @@ impl Running {
                 name: config.common.node_name.clone(),
                 peer_address: SocketAddr::new(self.api_address.ip(), config.peer_port).to_string(),
                 api_address: self.api_address.to_string(),
+                client_address: SocketAddr::new(self.api_address.ip(), config.store_port)
+                    .to_string(),
                 voter: false,
             };
             membership::ensure(&self.store, this, state, secrets, &self.identities.admin).await?;
@@ -288,6 +290,7 @@ fn store_options(
         listen: config.peer_listen(),
         peer_address: SocketAddr::new(advertised, config.peer_port).to_string(),
         api_address: SocketAddr::new(advertised, config.api_port).to_string(),
+        client_address: SocketAddr::new(advertised, config.store_port).to_string(),
         tls: PeerTls { identity: identities.peer.clone(), roots: prepared.secrets.store.roots() },
         timing: Timing {
             heartbeat: config.heartbeat_interval,

@@ -17,6 +17,8 @@ pub struct Options {
     pub peer_address: String,
     /// `host:port` of its API server, told to clients and joiners.
     pub api_address: String,
+    /// `host:port` where it speaks etcd's API, told to clients; empty if it does not.
+    pub client_address: String,
     /// Its identity among peers.
     pub tls: PeerTls,
     /// Heartbeats and elections.

@@ -13,6 +13,8 @@ pub(crate) struct MemberNode {
     pub(crate) peer_address: String,
     /// Where its API server listens.
     pub(crate) api_address: String,
+    /// Where it speaks etcd's API.
+    pub(crate) client_address: String,
 }
 
 openraft::declare_raft_types!(

@@ -322,6 +322,8 @@ pub struct Member {
     pub peer_address: String,
     /// `host:port` of its API server, for clients and joiners.
     pub api_address: String,
+    /// `host:port` where it speaks etcd's API; empty if it does not.
+    pub client_address: String,
     /// Whether it votes.
     pub voter: bool,
 }

@@ -109,6 +109,7 @@ async fn open_store(folder: &tempfile::TempDir, tasks: &Tasks) -> Store {
         listen: SocketAddr::new(local, 0),
         peer_address: "127.0.0.1:0".to_owned(),
         api_address: "127.0.0.1:0".to_owned(),
+        client_address: String::new(),
         tls: PeerTls {
             identity: authority.issue(&request).unwrap(),
             roots: Roots { pem: authority.certificate_pem.clone() },

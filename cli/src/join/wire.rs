@@ -71,6 +71,8 @@ pub(crate) struct Member {
     pub(crate) peer_address: String,
     pub(crate) api_address: String,
     #[serde(default)]
+    pub(crate) client_address: String,
+    #[serde(default)]
     pub(crate) voter: bool,
 }
 

@@ -145,6 +145,7 @@ impl Operations {
             name: member.name,
             peer_address: member.peer_address,
             api_address: member.api_address,
+            client_address: member.client_address,
             voter: member.voter,
         };
         let mut members: Vec<wire::Member> = self.store.members().into_iter().map(member).collect();
@@ -158,6 +159,7 @@ impl Operations {
             name: member.name,
             peer_address: member.peer_address,
             api_address: member.api_address,
+            client_address: member.client_address,
             voter: false,
         };
         tracing::info!("adding member {} ({})", member.id, member.name);
@@ -282,6 +284,7 @@ mod tests {
             name: "a".to_owned(),
             peer_address: String::new(),
             api_address: api.to_owned(),
+            client_address: String::new(),
             voter: true,
         };
         let members = [member("10.0.0.1:6443"), member("127.0.0.1:6443"), member("")];

@@ -153,6 +153,7 @@ pub(super) async fn announce(inner: Arc<Inner>, own: MemberNode, shutdown: Cance
                 name: own.name.clone(),
                 peer_address: own.peer_address.clone(),
                 api_address: own.api_address.clone(),
+                client_address: own.client_address.clone(),
                 voter: false,
             };
             let told = tokio::select! { biased;
@@ -186,6 +187,7 @@ impl Inner {
                 name: node.name.clone(),
                 peer_address: node.peer_address.clone(),
                 api_address: node.api_address.clone(),
+                client_address: node.client_address.clone(),
                 voter: voters.contains(id),
             })
             .collect()
@@ -228,6 +230,7 @@ impl Inner {
             name: member.name.clone(),
             peer_address: member.peer_address.clone(),
             api_address: member.api_address.clone(),
+            client_address: member.client_address.clone(),
         };
         let known = self.raft.metrics().borrow_watched().membership_config.clone();
         let nodes = Nodes::from([(member.id.0, node.clone())]);

@@ -166,6 +166,7 @@ async fn start(options: Options, opened: Opened, tasks: Tasks) -> Result<Arc<Inn
         name: options.name.clone(),
         peer_address: options.peer_address.clone(),
         api_address: options.api_address.clone(),
+        client_address: options.client_address.clone(),
     };
     let (read_indexes, read_index_queue) = ReadIndexes::new();
     let inner = Arc::new(Inner {

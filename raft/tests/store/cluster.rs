@@ -32,6 +32,7 @@ impl Node {
             name: self.options.name.clone(),
             peer_address: self.options.peer_address.clone(),
             api_address: self.options.api_address.clone(),
+            client_address: self.options.client_address.clone(),
             voter: false,
         }
     }
@@ -402,6 +403,7 @@ async fn a_stranger_is_refused() {
         name: "m2".to_owned(),
         peer_address: options.peer_address.clone(),
         api_address: String::new(),
+        client_address: String::new(),
         voter: false,
     };
     let refused = first.store.add_member(foreign.member()).await.unwrap_err().to_string();

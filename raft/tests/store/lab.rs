@@ -50,6 +50,7 @@ impl Lab {
             listen,
             peer_address: listen.to_string(),
             api_address: format!("{name}:6443"),
+            client_address: format!("{name}:2379"),
             tls: PeerTls {
                 identity: self.authority.issue(&request).unwrap(),
                 roots: Roots { pem: self.authority.certificate_pem.clone() },
