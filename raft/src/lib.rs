@@ -10,11 +10,14 @@
 //! watch      changes as they are applied, and as they were
 //! peer       members talking to each other over mutual TLS
 //! store      the handle: proposing, reading, leading, leases, compaction, membership
+//! backup     archives of the state, and new lives after a disaster
 //! ```
 //!
 //! `Raft<..>` is instantiated here only, behind a handle without type parameters.
 
 pub mod types;
+
+pub mod backup;
 
 mod codec;
 mod command;

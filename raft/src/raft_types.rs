@@ -1,8 +1,13 @@
 //! Our types in openraft's places.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
-use crate::command::{Proposal, Reply};
+use crate::{
+    command::{Proposal, Reply},
+    types::{Member, MemberId},
+};
 
 /// What the replicated membership knows of a member beside its id.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +32,7 @@ pub(crate) type Entry = openraft::alias::EntryOf<TypeConfig>;
 pub(crate) type LogId = openraft::alias::LogIdOf<TypeConfig>;
 pub(crate) type Vote = openraft::alias::VoteOf<TypeConfig>;
 pub(crate) type StoredMembership = openraft::alias::StoredMembershipOf<TypeConfig>;
+pub(crate) type Membership = openraft::Membership<u64, MemberNode>;
 pub(crate) type SnapshotMeta = openraft::alias::SnapshotMetaOf<TypeConfig>;
 pub(crate) type Snapshot =
     openraft::alias::SnapshotOf<TypeConfig, crate::state::snapshot::SnapshotFiles>;
@@ -35,4 +41,35 @@ pub(crate) type Snapshot =
 pub(crate) fn fence_of(log_id: &LogId) -> kontiki_base::Fence {
     let leader = log_id.committed_leader_id();
     kontiki_base::Fence { term: leader.term, member: leader.node_id }
+}
+
+impl MemberNode {
+    /// What is replicated of a member beside its id.
+    pub(crate) fn of(member: &Member) -> MemberNode {
+        MemberNode {
+            name: member.name.clone(),
+            peer_address: member.peer_address.clone(),
+            api_address: member.api_address.clone(),
+            client_address: member.client_address.clone(),
+        }
+    }
+
+    /// As callers know it.
+    pub(crate) fn to_member(&self, id: MemberId, voter: bool) -> Member {
+        Member {
+            id,
+            name: self.name.clone(),
+            peer_address: self.peer_address.clone(),
+            api_address: self.api_address.clone(),
+            client_address: self.client_address.clone(),
+            voter,
+        }
+    }
+}
+
+/// The members of a membership.
+pub(crate) fn members_of(membership: &Membership) -> Vec<Member> {
+    let voters: BTreeSet<u64> = membership.voter_ids().collect();
+    let nodes = membership.nodes();
+    nodes.map(|(id, node)| node.to_member(MemberId(*id), voters.contains(id))).collect()
 }

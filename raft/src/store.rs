@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 use tokio::{runtime::Runtime, sync::watch, time::timeout};
 
 use crate::{
+    backup::{self, Attachment, Backup},
     command::{Command, Reply},
     error::{Error, Refusal},
     log::LogStore,
@@ -38,7 +39,7 @@ use kontiki_base::tasks::Tasks;
 pub use self::open::PROTOCOL_VERSION;
 use self::read_index::ReadIndexes;
 pub(crate) use self::{
-    open::{ClusterIdentity, Identified},
+    open::{ClusterIdentity, Identified, new_identity, stored_identity},
     proposing::Attempt,
 };
 
@@ -220,6 +221,14 @@ impl Store {
         let shared = self.0.shared.clone();
         let hash = move || mvcc::hash::hash(&shared.db().read(), at);
         tokio::task::spawn_blocking(hash).await.map_err(|_| Error::ShutDown)?
+    }
+
+    /// Makes a backup of what this member has applied, with whatever belongs to it.
+    pub async fn backup(&self, attachments: Vec<Attachment>) -> Result<Backup, Error> {
+        let cluster = self.0.identified.cluster().ok_or_else(|| Error::Declined {
+            reason: "this member has not been added to a cluster yet".to_owned(),
+        })?;
+        backup::save(self.0.shared.clone(), self.id(), cluster, attachments).await
     }
 
     /// Flushes the state and drops the log before it, which otherwise happens as the log grows.

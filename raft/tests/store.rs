@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "store/backup.rs"]
+mod backup;
 #[path = "store/cluster.rs"]
 mod cluster;
 #[path = "store/crash.rs"]

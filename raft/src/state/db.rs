@@ -46,7 +46,7 @@ pub(crate) struct StateDb {
 
 impl StateDb {
     /// Opens the folder that `CURRENT` names; others are left-overs and are removed.
-    pub(super) fn open_current(root: &Path) -> io::Result<StateDb> {
+    pub(crate) fn open_current(root: &Path) -> io::Result<StateDb> {
         fs::create_dir_all(root)?;
         let name = match fs::read_to_string(root.join(CURRENT)) {
             Ok(name) => name.trim().to_owned(),
@@ -99,7 +99,7 @@ impl StateDb {
     }
 
     /// Opens a checkpoint to read from it.
-    pub(super) fn open_read_only(path: &Path) -> io::Result<StateDb> {
+    pub(crate) fn open_read_only(path: &Path) -> io::Result<StateDb> {
         let names = Space::ALL.map(Space::name);
         let db = DB::open_cf_for_read_only(&Options::default(), path, names, false);
         let db = Some(db.map_err(other)?);
@@ -120,7 +120,7 @@ impl StateDb {
     }
 
     /// A view of the newest writes, for their only writer.
-    pub(super) fn live(&self) -> LiveView<'_> {
+    pub(crate) fn live(&self) -> LiveView<'_> {
         LiveView(self)
     }
 
@@ -205,7 +205,7 @@ impl View for ReadView<'_> {
 }
 
 /// The database as it is now.
-pub(super) struct LiveView<'a>(&'a StateDb);
+pub(crate) struct LiveView<'a>(&'a StateDb);
 
 impl View for LiveView<'_> {
     fn get(&self, space: Space, key: &[u8]) -> io::Result<Option<Bytes>> {

@@ -20,7 +20,7 @@ use super::{Attempt, Inner};
 use crate::{
     error::Error,
     peer::Administration,
-    raft_types::{MemberNode, TypeConfig},
+    raft_types::{MemberNode, TypeConfig, members_of},
     types::{Member, MemberId},
 };
 
@@ -148,14 +148,7 @@ pub(super) async fn announce(inner: Arc<Inner>, own: MemberNode, shutdown: Cance
             return;
         }
         if known == Some(false) {
-            let member = Member {
-                id: inner.identified.member,
-                name: own.name.clone(),
-                peer_address: own.peer_address.clone(),
-                api_address: own.api_address.clone(),
-                client_address: own.client_address.clone(),
-                voter: false,
-            };
+            let member = own.to_member(inner.identified.member, false);
             let told = tokio::select! { biased;
                 () = shutdown.cancelled() => return,
                 told = inner.administer(Administration::Add(member)) => told,
@@ -179,18 +172,7 @@ impl Inner {
     /// The members, from the replicated membership.
     pub(crate) fn members(&self) -> Vec<Member> {
         let membership = self.raft.metrics().borrow_watched().membership_config.clone();
-        let voters: BTreeSet<u64> = membership.voter_ids().collect();
-        membership
-            .nodes()
-            .map(|(id, node)| Member {
-                id: MemberId(*id),
-                name: node.name.clone(),
-                peer_address: node.peer_address.clone(),
-                api_address: node.api_address.clone(),
-                client_address: node.client_address.clone(),
-                voter: voters.contains(id),
-            })
-            .collect()
+        members_of(membership.membership())
     }
 
     /// Whether the replicated membership has this member.
@@ -226,12 +208,7 @@ impl Inner {
     }
 
     async fn add(&self, member: &Member) -> Attempt<()> {
-        let node = MemberNode {
-            name: member.name.clone(),
-            peer_address: member.peer_address.clone(),
-            api_address: member.api_address.clone(),
-            client_address: member.client_address.clone(),
-        };
+        let node = MemberNode::of(member);
         let known = self.raft.metrics().borrow_watched().membership_config.clone();
         let nodes = Nodes::from([(member.id.0, node.clone())]);
         let change = match known.get_node(&member.id.0) {

@@ -84,6 +84,19 @@ impl Identified {
     }
 }
 
+/// Makes a fresh log that of a new member of a cluster.
+pub(crate) fn new_identity(log: &LogStore, cluster: ClusterIdentity) -> io::Result<MemberId> {
+    let member = random_member();
+    log.write_own(IDENTITY, &StoredIdentity { member, cluster: Some(cluster) })?;
+    Ok(member)
+}
+
+/// Whose log it is, if its member was ever part of a cluster.
+pub(crate) fn stored_identity(log: &LogStore) -> io::Result<Option<(MemberId, ClusterIdentity)>> {
+    let stored: Option<StoredIdentity> = log.read_own(IDENTITY)?;
+    Ok(stored.and_then(|stored| Some((stored.member, stored.cluster?))))
+}
+
 /// Never 0, which means nobody; random, so never used twice.
 fn random_member() -> MemberId {
     MemberId(rand::random::<u64>().max(1))
