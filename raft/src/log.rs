@@ -9,14 +9,16 @@
 //! and the next flush covers them all. Vote and entries share one write-ahead log, so their order
 //! on disk is the order of the calls. The state machine applies nothing beyond [`Durable`].
 
+mod disk;
 mod durable;
 mod flusher;
+mod rocks;
 mod tail;
 
 use std::{
     fmt::Debug,
     io,
-    ops::{Bound, RangeBounds},
+    ops::{Bound, ControlFlow, RangeBounds},
     path::Path,
     sync::Arc,
 };
@@ -27,14 +29,15 @@ use openraft::{
     storage::{IOFlushed, RaftLogStorage},
 };
 use parking_lot::Mutex;
-use rocksdb::{
-    BoundColumnFamily, DB, DBRecoveryMode, Direction, IteratorMode, Options, WriteBatch,
-};
 use serde::{Serialize, de::DeserializeOwned};
 
-pub(crate) use self::durable::Durable;
+pub(crate) use self::{
+    disk::{LogDisk, LogWrite},
+    durable::Durable,
+};
 use self::{
     flusher::{Flusher, Item},
+    rocks::RocksLog,
     tail::Tail,
 };
 use crate::{
@@ -42,21 +45,13 @@ use crate::{
     raft_types::{Entry, LogId, TypeConfig, Vote},
 };
 
-const META: &str = "meta";
-const ENTRIES: &str = "entries";
-
 const KEY_VOTE: &str = "vote";
 const KEY_COMMITTED: &str = "committed";
 const KEY_PURGED: &str = "purged";
 
-/// Memory before RocksDB writes entries to a table file; with the tail in memory it costs nothing
-/// to flush early.
-const WRITE_BUFFER_BYTES: usize = 8 << 20;
 /// Entries and their bytes that are sent to a follower as one message.
 const MESSAGE_ENTRIES_MAX: u64 = 1_024;
 const MESSAGE_BYTES_MAX: usize = 2 << 20;
-/// Write-ahead log kept before RocksDB flushes the tables that pin it.
-const WAL_BYTES_MAX: u64 = 64 << 20;
 
 pub(crate) fn other<E: Into<Box<dyn std::error::Error + Send + Sync>>>(error: E) -> io::Error {
     io::Error::other(error)
@@ -69,7 +64,7 @@ pub(crate) struct LogStore {
 }
 
 struct Shared {
-    db: Arc<DB>,
+    disk: Arc<dyn LogDisk>,
     tail: Mutex<Tail>,
     durable: Durable,
     flusher: Flusher,
@@ -78,10 +73,14 @@ struct Shared {
 impl LogStore {
     /// Opens or creates the log in `path`.
     pub(crate) fn open(path: &Path) -> io::Result<LogStore> {
-        let db = Arc::new(DB::open_cf(&options(), path, [META, ENTRIES]).map_err(other)?);
+        LogStore::on(Arc::new(RocksLog::open(path)?))
+    }
+
+    /// The log on a disk.
+    pub(crate) fn on(disk: Arc<dyn LogDisk>) -> io::Result<LogStore> {
         let durable = Durable::default();
-        let flusher = Flusher::start(db.clone(), durable.clone())?;
-        let shared = Shared { db, tail: Mutex::new(Tail::default()), durable, flusher };
+        let flusher = Flusher::start(disk.clone(), durable.clone())?;
+        let shared = Shared { disk, tail: Mutex::new(Tail::default()), durable, flusher };
         let log = LogStore { shared: Arc::new(shared) };
         let state = log.state()?;
         log.shared.durable.start_at(state.last_log_id.map(|id| id.index));
@@ -106,28 +105,22 @@ impl LogStore {
     /// Writes such a value; durable on return.
     pub(crate) fn write_own<T: Serialize>(&self, key: &str, value: &T) -> io::Result<()> {
         self.write_meta(&format!("own/{key}"), value)?;
-        self.shared.db.flush_wal(true).map_err(other)
-    }
-
-    fn column(&self, name: &str) -> Arc<BoundColumnFamily<'_>> {
-        self.shared.db.cf_handle(name).expect("opened with this column family")
+        self.shared.disk.sync()
     }
 
     fn read_meta<T: DeserializeOwned>(&self, key: &str) -> io::Result<Option<T>> {
-        let bytes = self.shared.db.get_pinned_cf(&self.column(META), key).map_err(other)?;
+        let bytes = self.shared.disk.meta(key)?;
         Ok(bytes.map(|bytes| codec::unseal("log metadata", &bytes)).transpose()?)
     }
 
     fn write_meta<T: Serialize>(&self, key: &str, value: &T) -> io::Result<()> {
-        self.shared.db.put_cf(&self.column(META), key, codec::seal(value)).map_err(other)
+        self.shared.disk.write(vec![LogWrite::Meta(key.to_owned(), codec::seal(value))])
     }
 
     fn state(&self) -> io::Result<LogState<TypeConfig>> {
         let purged: Option<LogId> = self.read_meta(KEY_PURGED)?;
-        let column = self.column(ENTRIES);
-        let mut newest = self.shared.db.iterator_cf(&column, IteratorMode::End);
-        let last = match newest.next().transpose().map_err(other)? {
-            Some((_, bytes)) => Some(decode_entry(&bytes)?.log_id),
+        let last = match self.shared.disk.last()? {
+            Some(bytes) => Some(decode_entry(&bytes)?.log_id),
             None => None,
         };
         // A purge that was cut short leaves entries behind its mark: they count as purged.
@@ -141,23 +134,19 @@ impl LogStore {
         }
         let purged: Option<LogId> = self.read_meta(KEY_PURGED)?;
         let start = start.max(purged.map_or(0, |id| id.index + 1));
-        let column = self.column(ENTRIES);
-        let from = start.to_be_bytes();
-        let mode = IteratorMode::From(&from, Direction::Forward);
         let mut entries: Vec<Entry> = Vec::new();
-        for item in self.shared.db.iterator_cf(&column, mode) {
-            let (key, bytes) = item.map_err(other)?;
-            let index = index_of(&key)?;
+        self.shared.disk.walk(start, &mut |index, bytes| {
             if index >= end {
-                break;
+                return Ok(ControlFlow::Break(()));
             }
-            let entry = decode_entry(&bytes)?;
+            let entry = decode_entry(bytes)?;
             assert_eq!(entry.index(), index, "an entry lies under its own index");
             if let Some(before) = entries.last() {
                 assert_eq!(before.index() + 1, index, "the log has no holes");
             }
             entries.push(entry);
-        }
+            Ok(ControlFlow::Continue(()))
+        })?;
         Ok(entries)
     }
 }
@@ -212,7 +201,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
         self.write_meta(KEY_VOTE, vote)?;
-        flusher::timed_sync(&self.shared.db)
+        flusher::timed_sync(&*self.shared.disk)
     }
 
     // Not synced: the next append's sync covers it, and an older value only means that more
@@ -232,14 +221,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        let column = self.column(ENTRIES);
-        let mut batch = WriteBatch::default();
-        let mut appended = Vec::new();
-        for entry in entries {
-            batch.put_cf(&column, entry.index().to_be_bytes(), codec::seal(&entry));
-            appended.push(entry);
-        }
-        self.shared.db.write(batch).map_err(other)?;
+        let appended: Vec<Entry> = entries.into_iter().collect();
+        let sealed = |entry: &Entry| LogWrite::Entry(entry.index(), codec::seal(entry));
+        self.shared.disk.write(appended.iter().map(sealed).collect())?;
         let last = appended.last().map(|entry| entry.index());
         self.shared.tail.lock().append(appended);
         let ticket = self.shared.durable.ticket(last);
@@ -250,32 +234,22 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         let first_gone = last.map_or(0, |id| id.index + 1);
         self.shared.durable.truncate(last.map(|id| id.index));
         self.shared.tail.lock().truncate(first_gone);
-        let column = self.column(ENTRIES);
         // Not synced: whatever is appended in place of it is, by the same write-ahead log.
-        self.shared
-            .db
-            .delete_range_cf(&column, first_gone.to_be_bytes(), u64::MAX.to_be_bytes())
-            .map_err(other)
+        self.shared.disk.write(vec![LogWrite::Remove(first_gone..u64::MAX)])
     }
 
     async fn purge(&mut self, last: LogId) -> io::Result<()> {
         let before: Option<LogId> = self.read_meta(KEY_PURGED)?;
         let first_kept = last.index + 1;
-        let column = self.column(ENTRIES);
         // The mark and the deletion are one write, and the deletion begins where the last one
         // ended: range tombstones do not pile up.
-        let mut batch = WriteBatch::default();
-        batch.put_cf(&self.column(META), KEY_PURGED, codec::seal(&last));
+        let mut writes = vec![LogWrite::Meta(KEY_PURGED.to_owned(), codec::seal(&last))];
         let from = before.map_or(0, |id| id.index + 1);
         if from < first_kept {
-            batch.delete_range_cf(&column, from.to_be_bytes(), first_kept.to_be_bytes());
+            writes.push(LogWrite::Remove(from..first_kept));
         }
-        self.shared.db.write(batch).map_err(other)?;
-        // Tables that hold nothing else go at once, without being compacted away.
-        self.shared
-            .db
-            .delete_file_in_range_cf(&column, from.to_be_bytes(), first_kept.to_be_bytes())
-            .map_err(other)?;
+        self.shared.disk.write(writes)?;
+        self.shared.disk.reclaim(from..first_kept)?;
         self.shared.tail.lock().purge(first_kept);
         self.shared.durable.raise(last.index);
         Ok(())
@@ -284,29 +258,4 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
 fn decode_entry(bytes: &[u8]) -> io::Result<Entry> {
     Ok(codec::unseal("a log entry", bytes)?)
-}
-
-fn index_of(key: &[u8]) -> io::Result<u64> {
-    let bytes = key.try_into().map_err(|_| other("a log key is not 8 bytes long"))?;
-    Ok(u64::from_be_bytes(bytes))
-}
-
-fn options() -> Options {
-    let mut options = Options::default();
-    options.create_if_missing(true);
-    options.create_missing_column_families(true);
-    options.set_manual_wal_flush(true);
-    // A record that was cut short by a crash was never acknowledged. Damage before the end was:
-    // better no member than one that has forgotten.
-    options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
-    options.set_write_buffer_size(WRITE_BUFFER_BYTES);
-    options.set_arena_block_size(WRITE_BUFFER_BYTES / 32);
-    options.set_max_total_wal_size(WAL_BYTES_MAX);
-    options.set_max_background_jobs(2);
-    options.set_keep_log_file_num(2);
-    options.set_max_log_file_size(1 << 20);
-    options.set_log_level(rocksdb::LogLevel::Warn);
-    options.set_stats_dump_period_sec(0);
-    options.set_max_open_files(128);
-    options
 }

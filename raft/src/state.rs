@@ -6,6 +6,7 @@
 //! some exact past state, and a restart replays the log from there.
 
 mod db;
+mod disk;
 mod machine;
 pub(crate) mod snapshot;
 #[cfg(test)]
@@ -21,7 +22,9 @@ use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-pub(crate) use self::{db::StateDb, machine::StateMachine};
+pub(crate) use self::{disk::StateDb, machine::StateMachine};
+#[cfg(test)]
+pub(crate) use self::disk::{StateDisk, Write};
 use crate::{
     codec,
     mvcc::{Space, View, apply::Machine, keys},
@@ -99,12 +102,20 @@ impl Shared {
 
 /// Opens the state below `folder`, or creates an empty one.
 pub(crate) fn open(folder: &Path) -> io::Result<(Arc<Shared>, Machine, AppliedEntry)> {
+    let db = StateDb::open_current(&folder.join("state"))?;
+    on(folder, db)
+}
+
+/// Takes an open state, with `folder` for what is beside it.
+pub(crate) fn on(
+    folder: &Path,
+    db: StateDb,
+) -> io::Result<(Arc<Shared>, Machine, AppliedEntry)> {
     let snapshots = folder.join("snapshots");
     if snapshots.exists() {
         std::fs::remove_dir_all(&snapshots)?;
     }
     std::fs::create_dir_all(&snapshots)?;
-    let db = StateDb::open_current(&folder.join("state"))?;
     let (machine, entry) = {
         let view = db.read();
         (Machine::load(&view)?, AppliedEntry::load(&view)?)

@@ -8,10 +8,10 @@ use std::{
 
 use openraft::storage::IOFlushed;
 use parking_lot::Mutex;
-use rocksdb::DB;
 use tokio::time::Instant;
 
 use super::{
+    disk::LogDisk,
     durable::{Durable, Ticket},
     other,
 };
@@ -33,11 +33,11 @@ pub(super) struct Flusher {
 }
 
 impl Flusher {
-    pub(super) fn start(db: Arc<DB>, durable: Durable) -> io::Result<Flusher> {
+    pub(super) fn start(disk: Arc<dyn LogDisk>, durable: Durable) -> io::Result<Flusher> {
         let (sender, receiver) = mpsc::sync_channel(QUEUE_MAX);
         let thread = std::thread::Builder::new()
             .name("raft-log-flush".to_owned())
-            .spawn(move || run(&db, &durable, &receiver))?;
+            .spawn(move || run(&*disk, &durable, &receiver))?;
         Ok(Flusher { queue: Mutex::new(Some(sender)), thread: Mutex::new(Some(thread)) })
     }
 
@@ -62,28 +62,33 @@ impl Drop for Flusher {
     }
 }
 
-fn run(db: &DB, durable: &Durable, queue: &mpsc::Receiver<Item>) {
+fn run(disk: &dyn LogDisk, durable: &Durable, queue: &mpsc::Receiver<Item>) {
     pulse::prefer_this_thread();
     let mut items = Vec::new();
     while let Ok(first) = queue.recv() {
         items.push(first);
         items.extend(queue.try_iter());
-        let outcome = timed_sync(db).map_err(|error| error.to_string());
-        if outcome.is_ok() {
-            for item in &items {
-                durable.completed(&item.ticket);
-            }
+        commit(disk, durable, &mut items);
+    }
+}
+
+/// One flush for all of them.
+fn commit(disk: &dyn LogDisk, durable: &Durable, items: &mut Vec<Item>) {
+    let outcome = timed_sync(disk).map_err(|error| error.to_string());
+    if outcome.is_ok() {
+        for item in &*items {
+            durable.completed(&item.ticket);
         }
-        for item in items.drain(..) {
-            item.callback.io_completed(outcome.clone().map_err(io::Error::other));
-        }
+    }
+    for item in items.drain(..) {
+        item.callback.io_completed(outcome.clone().map_err(io::Error::other));
     }
 }
 
 /// Makes everything written so far durable.
-pub(super) fn timed_sync(db: &DB) -> io::Result<()> {
+pub(super) fn timed_sync(disk: &dyn LogDisk) -> io::Result<()> {
     let start = Instant::now();
-    let outcome = db.flush_wal(true).map_err(other);
+    let outcome = disk.sync();
     metrics::store().wal_fsync_seconds.observe(start.elapsed().as_secs_f64());
     outcome
 }

@@ -46,6 +46,22 @@ pub(crate) trait View {
     ) -> io::Result<()>;
 }
 
+impl<V: View + ?Sized> View for Box<V> {
+    fn get(&self, space: Space, key: &[u8]) -> io::Result<Option<Bytes>> {
+        (**self).get(space, key)
+    }
+
+    fn walk(
+        &self,
+        space: Space,
+        start: &[u8],
+        end: Option<&[u8]>,
+        visit: &mut Visit<'_>,
+    ) -> io::Result<()> {
+        (**self).walk(space, start, end, visit)
+    }
+}
+
 /// Staged writes, by space: a value, or nothing for a removal.
 #[derive(Default)]
 pub(crate) struct Writes([BTreeMap<Vec<u8>, Option<Bytes>>; Space::ALL.len()]);

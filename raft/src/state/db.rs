@@ -22,6 +22,7 @@ use rocksdb::{
     checkpoint::Checkpoint,
 };
 
+use super::disk::{StateDisk, Write};
 use crate::{
     log::other,
     mvcc::{Space, View, view::Visit},
@@ -37,16 +38,16 @@ const BLOCK_CACHE_BYTES: usize = 16 << 20;
 const CURRENT: &str = "CURRENT";
 
 /// A state's database.
-pub(crate) struct StateDb {
+pub(super) struct RocksState {
     // Dropped before the folder is removed.
     db: Option<DB>,
     path: PathBuf,
     obsolete: AtomicBool,
 }
 
-impl StateDb {
+impl RocksState {
     /// Opens the folder that `CURRENT` names; others are left-overs and are removed.
-    pub(crate) fn open_current(root: &Path) -> io::Result<StateDb> {
+    pub(super) fn open_current(root: &Path) -> io::Result<RocksState> {
         fs::create_dir_all(root)?;
         let name = match fs::read_to_string(root.join(CURRENT)) {
             Ok(name) => name.trim().to_owned(),
@@ -62,48 +63,27 @@ impl StateDb {
                 fs::remove_dir_all(entry.path())?;
             }
         }
-        StateDb::open(&root.join(name))
-    }
-
-    /// Moves the database in `from` below `root`, as the one that could follow this one.
-    pub(super) fn successor(&self, root: &Path, from: &Path) -> io::Result<StateDb> {
-        let number: u64 = self
-            .name()
-            .parse()
-            .map_err(|_| other(format!("the state's folder {} is not a number", self.name())))?;
-        let path = root.join(format!("{:06}", number + 1));
-        if path.exists() {
-            fs::remove_dir_all(&path)?;
-        }
-        fs::rename(from, &path)?;
-        StateDb::open(&path)
-    }
-
-    /// Makes this database the one that a restart opens, and lets go of the one before.
-    pub(super) fn replace(&self, root: &Path, before: &StateDb) -> io::Result<()> {
-        set_current(root, self.name())?;
-        before.obsolete.store(true, Ordering::Release);
-        Ok(())
+        RocksState::open(&root.join(name))
     }
 
     fn name(&self) -> &str {
         self.path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
     }
 
-    fn open(path: &Path) -> io::Result<StateDb> {
+    fn open(path: &Path) -> io::Result<RocksState> {
         let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
         let columns = Space::ALL
             .map(|space| ColumnFamilyDescriptor::new(space.name(), column_options(&cache)));
         let db = DB::open_cf_descriptors(&options(), path, columns).map_err(other)?;
-        Ok(StateDb { db: Some(db), path: path.to_owned(), obsolete: AtomicBool::new(false) })
+        Ok(RocksState { db: Some(db), path: path.to_owned(), obsolete: AtomicBool::new(false) })
     }
 
     /// Opens a checkpoint to read from it.
-    pub(crate) fn open_read_only(path: &Path) -> io::Result<StateDb> {
+    pub(super) fn open_read_only(path: &Path) -> io::Result<RocksState> {
         let names = Space::ALL.map(Space::name);
         let db = DB::open_cf_for_read_only(&Options::default(), path, names, false);
         let db = Some(db.map_err(other)?);
-        Ok(StateDb { db, path: path.to_owned(), obsolete: AtomicBool::new(false) })
+        Ok(RocksState { db, path: path.to_owned(), obsolete: AtomicBool::new(false) })
     }
 
     fn db(&self) -> &DB {
@@ -113,22 +93,18 @@ impl StateDb {
     fn column(&self, space: Space) -> Arc<BoundColumnFamily<'_>> {
         self.db().cf_handle(space.name()).expect("opened with this column family")
     }
+}
 
-    /// A consistent view that stays as it is.
-    pub(crate) fn read(&self) -> ReadView<'_> {
-        ReadView { db: self, snapshot: self.db().snapshot() }
+impl StateDisk for RocksState {
+    fn read(&self) -> Box<dyn View + '_> {
+        Box::new(ReadView { db: self, snapshot: self.db().snapshot() })
     }
 
-    /// A view of the newest writes, for their only writer.
-    pub(crate) fn live(&self) -> LiveView<'_> {
-        LiveView(self)
+    fn live(&self) -> Box<dyn View + '_> {
+        Box::new(LiveView(self))
     }
 
-    /// Writes atomically, without a write-ahead log.
-    pub(crate) fn write(
-        &self,
-        writes: impl IntoIterator<Item = ((Space, Vec<u8>), Option<Bytes>)>,
-    ) -> io::Result<()> {
+    fn write(&self, writes: &mut dyn Iterator<Item = Write>) -> io::Result<()> {
         let columns = Space::ALL.map(|space| self.column(space));
         let mut batch = WriteBatch::default();
         for ((space, key), value) in writes {
@@ -143,8 +119,7 @@ impl StateDb {
         self.db().write_opt(batch, &options).map_err(other)
     }
 
-    /// Makes everything written so far durable.
-    pub(crate) fn flush(&self) -> io::Result<()> {
+    fn flush(&self) -> io::Result<()> {
         let columns = Space::ALL.map(|space| self.column(space));
         let columns: Vec<&Arc<BoundColumnFamily<'_>>> = columns.iter().collect();
         let mut options = FlushOptions::default();
@@ -152,8 +127,7 @@ impl StateDb {
         self.db().flush_cfs_opt(&columns, &options).map_err(other)
     }
 
-    /// Bytes of the tables on disk.
-    pub(crate) fn disk_bytes(&self) -> u64 {
+    fn bytes(&self) -> u64 {
         let sizes = Space::ALL.map(|space| {
             let name = rocksdb::properties::TOTAL_SST_FILES_SIZE;
             self.db().property_int_value_cf(&self.column(space), name).ok().flatten().unwrap_or(0)
@@ -161,14 +135,38 @@ impl StateDb {
         sizes.iter().sum()
     }
 
-    /// Flushes and hard-links the files into `path`.
-    pub(super) fn checkpoint(&self, path: &Path) -> io::Result<()> {
+    fn checkpoint(&self, path: &Path) -> io::Result<()> {
         self.flush()?;
         Checkpoint::new(self.db()).and_then(|c| c.create_checkpoint(path)).map_err(other)
     }
+
+    fn open_checkpoint(&self, path: &Path) -> io::Result<Box<dyn StateDisk>> {
+        Ok(Box::new(RocksState::open_read_only(path)?))
+    }
+
+    fn successor(&self, root: &Path, from: &Path) -> io::Result<Box<dyn StateDisk>> {
+        let number: u64 = self
+            .name()
+            .parse()
+            .map_err(|_| other(format!("the state's folder {} is not a number", self.name())))?;
+        let path = root.join(format!("{:06}", number + 1));
+        if path.exists() {
+            fs::remove_dir_all(&path)?;
+        }
+        fs::rename(from, &path)?;
+        Ok(Box::new(RocksState::open(&path)?))
+    }
+
+    fn make_current(&self, root: &Path) -> io::Result<()> {
+        set_current(root, self.name())
+    }
+
+    fn discard(&self) {
+        self.obsolete.store(true, Ordering::Release);
+    }
 }
 
-impl Drop for StateDb {
+impl Drop for RocksState {
     fn drop(&mut self) {
         drop(self.db.take());
         if self.obsolete.load(Ordering::Acquire)
@@ -180,8 +178,8 @@ impl Drop for StateDb {
 }
 
 /// A snapshot of the database.
-pub(crate) struct ReadView<'a> {
-    db: &'a StateDb,
+struct ReadView<'a> {
+    db: &'a RocksState,
     snapshot: rocksdb::Snapshot<'a>,
 }
 
@@ -205,7 +203,7 @@ impl View for ReadView<'_> {
 }
 
 /// The database as it is now.
-pub(crate) struct LiveView<'a>(&'a StateDb);
+struct LiveView<'a>(&'a RocksState);
 
 impl View for LiveView<'_> {
     fn get(&self, space: Space, key: &[u8]) -> io::Result<Option<Bytes>> {

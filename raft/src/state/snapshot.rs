@@ -11,7 +11,7 @@ use std::{
 
 use openraft::RaftSnapshotBuilder;
 
-use super::{AppliedEntry, Shared, StateDb};
+use super::{AppliedEntry, Shared};
 use crate::{
     metrics,
     raft_types::{Snapshot, SnapshotMeta, TypeConfig},
@@ -66,7 +66,7 @@ pub(crate) fn take(shared: &Shared) -> io::Result<Snapshot> {
     let bytes = i64::try_from(db.disk_bytes()).unwrap_or(i64::MAX);
     metrics::store().database_bytes.set(bytes);
     // Entries may be applied meanwhile: the checkpoint itself says what it holds.
-    let entry = AppliedEntry::load(&StateDb::open_read_only(files.path())?.read())?;
+    let entry = AppliedEntry::load(&db.open_checkpoint(files.path())?.read())?;
     let meta = SnapshotMeta { last_log_id: entry.log_id, last_membership: entry.membership };
     Ok(Snapshot { meta, snapshot: files })
 }

@@ -1,0 +1,115 @@
+//! The log's RocksDB: two column families, one write-ahead log.
+
+use std::{
+    io,
+    ops::{ControlFlow, Range},
+    path::Path,
+    sync::Arc,
+};
+
+use rocksdb::{
+    BoundColumnFamily, DB, DBRecoveryMode, Direction, IteratorMode, Options, WriteBatch,
+};
+
+use super::{
+    disk::{LogDisk, LogWrite, VisitEntry},
+    other,
+};
+
+const META: &str = "meta";
+const ENTRIES: &str = "entries";
+
+/// Memory before RocksDB writes entries to a table file; with the tail in memory it costs nothing
+/// to flush early.
+const WRITE_BUFFER_BYTES: usize = 8 << 20;
+/// Write-ahead log kept before RocksDB flushes the tables that pin it.
+const WAL_BYTES_MAX: u64 = 64 << 20;
+
+/// An open database.
+pub(super) struct RocksLog(DB);
+
+impl RocksLog {
+    /// Opens or creates it in `path`.
+    pub(super) fn open(path: &Path) -> io::Result<RocksLog> {
+        DB::open_cf(&options(), path, [META, ENTRIES]).map(RocksLog).map_err(other)
+    }
+
+    fn column(&self, name: &str) -> Arc<BoundColumnFamily<'_>> {
+        self.0.cf_handle(name).expect("opened with this column family")
+    }
+}
+
+impl LogDisk for RocksLog {
+    fn meta(&self, key: &str) -> io::Result<Option<Vec<u8>>> {
+        self.0.get_cf(&self.column(META), key).map_err(other)
+    }
+
+    fn write(&self, writes: Vec<LogWrite>) -> io::Result<()> {
+        let (meta, entries) = (self.column(META), self.column(ENTRIES));
+        let mut batch = WriteBatch::default();
+        for write in writes {
+            match write {
+                LogWrite::Meta(key, value) => batch.put_cf(&meta, key, value),
+                LogWrite::Entry(index, entry) => {
+                    batch.put_cf(&entries, index.to_be_bytes(), entry);
+                }
+                LogWrite::Remove(Range { start, end }) => {
+                    batch.delete_range_cf(&entries, start.to_be_bytes(), end.to_be_bytes());
+                }
+            }
+        }
+        self.0.write(batch).map_err(other)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.flush_wal(true).map_err(other)
+    }
+
+    fn last(&self) -> io::Result<Option<Vec<u8>>> {
+        let mut newest = self.0.iterator_cf(&self.column(ENTRIES), IteratorMode::End);
+        let last = newest.next().transpose().map_err(other)?;
+        Ok(last.map(|(_, entry)| entry.into_vec()))
+    }
+
+    fn walk(&self, from: u64, visit: &mut VisitEntry<'_>) -> io::Result<()> {
+        let from = from.to_be_bytes();
+        let mode = IteratorMode::From(&from, Direction::Forward);
+        for item in self.0.iterator_cf(&self.column(ENTRIES), mode) {
+            let (key, entry) = item.map_err(other)?;
+            if visit(index_of(&key)?, &entry)? == ControlFlow::Break(()) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn reclaim(&self, removed: Range<u64>) -> io::Result<()> {
+        let (from, to) = (removed.start.to_be_bytes(), removed.end.to_be_bytes());
+        self.0.delete_file_in_range_cf(&self.column(ENTRIES), from, to).map_err(other)
+    }
+}
+
+fn index_of(key: &[u8]) -> io::Result<u64> {
+    let bytes = key.try_into().map_err(|_| other("a log key is not 8 bytes long"))?;
+    Ok(u64::from_be_bytes(bytes))
+}
+
+fn options() -> Options {
+    let mut options = Options::default();
+    options.create_if_missing(true);
+    options.create_missing_column_families(true);
+    options.set_manual_wal_flush(true);
+    // A record that was cut short by a crash was never acknowledged. Damage before the end was:
+    // better no member than one that has forgotten.
+    options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
+    options.set_write_buffer_size(WRITE_BUFFER_BYTES);
+    options.set_arena_block_size(WRITE_BUFFER_BYTES / 32);
+    options.set_max_total_wal_size(WAL_BYTES_MAX);
+    options.set_max_background_jobs(2);
+    options.set_keep_log_file_num(2);
+    options.set_max_log_file_size(1 << 20);
+    options.set_log_level(rocksdb::LogLevel::Warn);
+    options.set_stats_dump_period_sec(0);
+    options.set_max_open_files(128);
+    options
+}
