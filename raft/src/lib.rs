@@ -21,6 +21,7 @@ pub mod backup;
 
 mod codec;
 mod command;
+mod environment;
 mod error;
 mod log;
 mod metrics;

@@ -8,10 +8,13 @@
 mod campaign;
 mod client;
 mod dial;
+mod grpc;
 mod handshake;
 mod server;
+mod service;
 mod snapshot;
 mod tls;
+mod transport;
 
 /// Generated from `proto/peer.proto`.
 #[expect(
@@ -30,7 +33,9 @@ use serde::{Deserialize, Serialize};
 use tonic::Status;
 
 use self::proto::Frame;
-pub(crate) use self::{dial::Peers, server::serve};
+pub(crate) use self::{
+    dial::Peers, grpc::grpc, server::listen, service::Service, transport::Transport,
+};
 use crate::{codec, types::Member, types::MemberId};
 
 /// Bytes of one message at most; a batch of entries is bounded far below.

@@ -23,8 +23,6 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 pub(crate) use self::{disk::StateDb, machine::StateMachine};
-#[cfg(test)]
-pub(crate) use self::disk::{StateDisk, Write};
 use crate::{
     codec,
     mvcc::{Space, View, apply::Machine, keys},
@@ -101,16 +99,14 @@ impl Shared {
 }
 
 /// Opens the state below `folder`, or creates an empty one.
+#[cfg(test)]
 pub(crate) fn open(folder: &Path) -> io::Result<(Arc<Shared>, Machine, AppliedEntry)> {
     let db = StateDb::open_current(&folder.join("state"))?;
     on(folder, db)
 }
 
 /// Takes an open state, with `folder` for what is beside it.
-pub(crate) fn on(
-    folder: &Path,
-    db: StateDb,
-) -> io::Result<(Arc<Shared>, Machine, AppliedEntry)> {
+pub(crate) fn on(folder: &Path, db: StateDb) -> io::Result<(Arc<Shared>, Machine, AppliedEntry)> {
     let snapshots = folder.join("snapshots");
     if snapshots.exists() {
         std::fs::remove_dir_all(&snapshots)?;

@@ -20,6 +20,7 @@ use tokio::{runtime::Runtime, sync::watch, time::timeout};
 use crate::{
     backup::{self, Attachment, Backup},
     command::{Command, Reply},
+    environment::blocking,
     error::{Error, Refusal},
     log::LogStore,
     mvcc,
@@ -111,7 +112,7 @@ impl Store {
         }
         let shared = self.0.shared.clone();
         let read = move || mvcc::range::range(&shared.db().read(), &request);
-        tokio::task::spawn_blocking(read).await.map_err(|_| Error::ShutDown)?
+        blocking(read).await.map_err(|_| Error::ShutDown)?
     }
 
     /// Subscribes to changes.
@@ -220,7 +221,7 @@ impl Store {
     pub async fn hash(&self, at: Option<Revision>) -> Result<(Revision, u64), Error> {
         let shared = self.0.shared.clone();
         let hash = move || mvcc::hash::hash(&shared.db().read(), at);
-        tokio::task::spawn_blocking(hash).await.map_err(|_| Error::ShutDown)?
+        blocking(hash).await.map_err(|_| Error::ShutDown)?
     }
 
     /// Makes a backup of what this member has applied, with whatever belongs to it.
@@ -279,12 +280,12 @@ impl Store {
             log.close();
             Ok::<(), std::io::Error>(())
         };
-        tokio::task::spawn_blocking(flush).await.map_err(|_| Error::ShutDown)??;
+        blocking(flush).await.map_err(|_| Error::ShutDown)??;
         let runtime = inner.runtime.lock().take();
         if let Some(runtime) = runtime {
             // Waits for what still runs, so that the folder is free when this returns.
             let stop = move || runtime.shutdown_timeout(HANDOVER_MAX);
-            tokio::task::spawn_blocking(stop).await.map_err(|_| Error::ShutDown)?;
+            blocking(stop).await.map_err(|_| Error::ShutDown)?;
         }
         Ok(())
     }

@@ -20,6 +20,7 @@ use tokio::{
 pub(crate) use self::hub::Hub;
 use self::hub::{Feed, Subscription};
 use crate::{
+    environment::blocking,
     error::Error,
     mvcc,
     state::Shared,
@@ -156,7 +157,7 @@ impl Watch {
         let revisions = REPLAY_REVISIONS.min(end.0 - self.next.0);
         let (shared, range, from) = (self.shared.clone(), self.request.range.clone(), self.next);
         let read = move || mvcc::replay::replay(&shared.db().read(), &range, from, revisions - 1);
-        let replay = tokio::task::spawn_blocking(read).await.map_err(|_| WatchError::Closed)??;
+        let replay = blocking(read).await.map_err(|_| WatchError::Closed)??;
         self.backlog.extend(replay.batches);
         let seen = Revision(replay.next.0 - 1);
         let delivered = self.backlog.back().map_or(Revision(from.0 - 1), |last| last.revision);

@@ -22,10 +22,10 @@ const JITTER_MAX_MILLIS: u64 = 20;
 
 /// Reports that a member's connection is gone.
 #[derive(Clone)]
-pub(super) struct Lost(mpsc::Sender<MemberId>);
+pub(crate) struct Lost(mpsc::Sender<MemberId>);
 
 impl Lost {
-    pub(super) fn report(&self, member: MemberId) {
+    pub(crate) fn report(&self, member: MemberId) {
         // When the queue is full, somebody is at it already.
         let _ = self.0.try_send(member);
     }

@@ -15,14 +15,11 @@ use openraft::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::{Instant, timeout};
-use tonic::{Code, Status, transport::Channel};
+use tonic::{Code, Status};
 
 use super::{
-    Peers,
-    dial::Lane,
-    frame, open,
-    proto::{Frame, peer_client::PeerClient},
-    snapshot,
+    Peers, frame, open, snapshot,
+    transport::{Lane, Method, Outgoing, Upload},
 };
 use crate::{
     metrics,
@@ -88,26 +85,20 @@ fn late() -> Status {
 }
 
 impl Connection {
-    fn client(&self) -> Result<PeerClient<Channel>, Status> {
-        self.peers.client(self.to, self.lane)
-    }
-
     /// One question, one answer, in time.
-    async fn ask<Q, A, F>(
+    async fn ask<Q, A>(
         &self,
+        method: Method,
         question: &Q,
         option: &RPCOption,
-        call: impl FnOnce(PeerClient<Channel>, tonic::Request<Frame>) -> F,
     ) -> Result<A, RPCError<C>>
     where
         Q: Serialize,
         A: DeserializeOwned,
-        F: Future<Output = Result<tonic::Response<Frame>, Status>>,
     {
         let asked = async {
-            let request = self.peers.call(self.to, frame(question))?;
-            let response = call(self.client()?, request).await?;
-            open(response.get_ref())
+            let answer = self.peers.ask(self.to, self.lane, method, frame(question)).await?;
+            open(&answer)
         };
         let start = Instant::now();
         let answer = timeout(option.hard_ttl(), asked).await.unwrap_or_else(|_| Err(late()));
@@ -132,12 +123,11 @@ impl Connection {
             return Ok(Box::pin(futures::stream::empty()));
         };
         let requests = futures::stream::once(std::future::ready(first)).chain(input);
-        let request = self.peers.call(self.to, requests.map(|request| frame(&request)))?;
-        let mut client = self.client()?;
-        let answers = timeout(STREAM_SETUP_MAX, client.append_stream(request))
+        let frames = Outgoing::new(requests.map(|request| frame(&request)));
+        let call = self.peers.call(self.to, self.lane)?;
+        let answers = timeout(STREAM_SETUP_MAX, self.peers.transport().append(call, frames))
             .await
-            .map_err(|_| late())??
-            .into_inner();
+            .map_err(|_| late())??;
         let answers = answers.map(|answer| {
             answer
                 .and_then(|answer| open::<StreamAppendResult<C>>(&answer))
@@ -155,7 +145,7 @@ impl RaftNetworkV2<C> for Connection {
         request: AppendEntriesRequest<C>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<C>, RPCError<C>> {
-        self.ask(&request, &option, |mut c, r| async move { c.append(r).await }).await
+        self.ask(Method::Append, &request, &option).await
     }
 
     fn stream_append<'s, S>(
@@ -181,7 +171,7 @@ impl RaftNetworkV2<C> for Connection {
         request: VoteRequest<C>,
         option: RPCOption,
     ) -> Result<VoteResponse<C>, RPCError<C>> {
-        self.ask(&request, &option, |mut c, r| async move { c.vote(r).await }).await
+        self.ask(Method::Vote, &request, &option).await
     }
 
     async fn pre_vote(
@@ -189,7 +179,7 @@ impl RaftNetworkV2<C> for Connection {
         request: VoteRequest<C>,
         option: RPCOption,
     ) -> Result<VoteResponse<C>, RPCError<C>> {
-        self.ask(&request, &option, |mut c, r| async move { c.pre_vote(r).await }).await
+        self.ask(Method::PreVote, &request, &option).await
     }
 
     async fn transfer_leader(
@@ -197,7 +187,7 @@ impl RaftNetworkV2<C> for Connection {
         request: TransferLeaderRequest<C>,
         option: RPCOption,
     ) -> Result<TransferLeaderResponse<C>, RPCError<C>> {
-        self.ask(&request, &option, |mut c, r| async move { c.transfer_leader(r).await }).await
+        self.ask(Method::TransferLeader, &request, &option).await
     }
 
     async fn full_snapshot(
@@ -212,14 +202,13 @@ impl RaftNetworkV2<C> for Connection {
         };
         let (member, index) = (self.to, snapshot.meta.last_log_id.map_or(0, |id| id.index));
         tracing::info!(%member, index, "sending a snapshot");
-        let frames = snapshot::send(vote, snapshot);
-        let request = self.peers.call(self.to, frames).map_err(unreachable)?;
-        let mut client = self.client().map_err(unreachable)?;
+        let frames = Outgoing::new(snapshot::send(vote, snapshot));
+        let call = self.peers.call(self.to, self.lane).map_err(unreachable)?;
+        let sent = self.peers.transport().upload(call, Upload::InstallSnapshot, frames);
         tokio::select! { biased;
             closed = cancel => Err(StreamingError::Closed(closed)),
-            response = client.install_snapshot(request) => {
-                let response = response.map_err(unreachable)?;
-                open(response.get_ref()).map_err(unreachable)
+            answer = sent => {
+                open(&answer.map_err(unreachable)?).map_err(unreachable)
             }
         }
     }

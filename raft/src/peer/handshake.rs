@@ -15,11 +15,11 @@ const TO: &str = "kontiki-to";
 
 /// What a caller says about itself and about whom it wants to reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Claim {
-    pub(super) protocol: u32,
-    pub(super) cluster: ClusterIdentity,
-    pub(super) from: MemberId,
-    pub(super) to: MemberId,
+pub(crate) struct Claim {
+    pub(crate) protocol: u32,
+    pub(crate) cluster: ClusterIdentity,
+    pub(crate) from: MemberId,
+    pub(crate) to: MemberId,
 }
 
 /// What becomes of a call.

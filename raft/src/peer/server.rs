@@ -1,23 +1,21 @@
-//! Serving peers: the accept loop and what each call does.
+//! Serving peers on the network: the accept loop, and gRPC's view of the service.
 
 use std::{
-    collections::HashMap,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
 
-use futures::{Stream, StreamExt};
+use futures::StreamExt;
 use kontiki_base::{
     CancellationToken,
     tasks::{TaskKind, Tasks},
 };
-use parking_lot::Mutex;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
     sync::{Semaphore, mpsc},
-    time::{Duration, Instant, timeout},
+    time::{Duration, timeout},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_stream::wrappers::ReceiverStream;
@@ -27,28 +25,20 @@ use tonic::{
 };
 
 use super::{
-    Administration, Forwarded, MESSAGE_BYTES_MAX, campaign, frame,
-    handshake::{self, Claim, Verdict},
-    open,
+    MESSAGE_BYTES_MAX, campaign,
+    handshake::Claim,
     proto::{
         Frame,
         peer_server::{Peer, PeerServer},
     },
-    snapshot, tls,
+    service::{Caller, Complaints, Service, Session},
+    tls,
+    transport::{Frames, Method},
 };
-use crate::{
-    command::Proposal,
-    error::Error,
-    options::Options,
-    state::snapshot::SnapshotFiles,
-    store::{Attempt, Inner},
-    types::MemberId,
-};
+use crate::{error::Error, options::Options};
 
 /// TLS handshakes under way at once.
 const HANDSHAKES_MAX: usize = 64;
-/// How often a refused peer is mentioned.
-const COMPLAINT_EVERY: Duration = Duration::from_secs(60);
 /// A peer that takes longer is not one.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 /// Window of a stream: a batch of entries in flight.
@@ -61,8 +51,8 @@ const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(5);
 const DRAIN_MAX: Duration = Duration::from_millis(500);
 
 /// Listens, and serves until the tasks stop.
-pub(crate) async fn serve(
-    inner: &Arc<Inner>,
+pub(crate) async fn listen(
+    service: Service,
     options: &Options,
     tasks: &Tasks,
 ) -> Result<(), Error> {
@@ -70,20 +60,17 @@ pub(crate) async fn serve(
     let config = tls::server(&options.tls).map_err(|error| listen(error.to_string()))?;
     let listener =
         TcpListener::bind(options.listen).await.map_err(|error| listen(error.to_string()))?;
-    let (lost, campaigns) = campaign::channel();
     let (accepted, connections) = mpsc::channel(HANDSHAKES_MAX);
     let shutdown = tasks.shutdown();
-    let complaints = Complaints::default();
     let accepting = Accepting {
         listener,
         acceptor: TlsAcceptor::from(Arc::new(config)),
         accepted,
-        lost,
+        lost: service.lost(),
         tasks: tasks.clone(),
-        complaints: complaints.clone(),
+        complaints: service.complaints(),
     };
     tasks.spawn_infallible(TaskKind::vital("peer listener"), accepting.run(shutdown.clone()));
-    let service = Service { inner: inner.clone(), shutdown: shutdown.clone(), complaints };
     let service = PeerServer::new(service)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
@@ -105,10 +92,6 @@ pub(crate) async fn serve(
             () = shutdown.cancelled() => timeout(DRAIN_MAX, server).await.unwrap_or(Ok(())),
         }
     });
-    tasks.spawn_infallible(
-        TaskKind::vital("campaigns"),
-        campaign::run(inner.clone(), campaigns, tasks.shutdown()),
-    );
     Ok(())
 }
 
@@ -160,10 +143,6 @@ impl Accepting {
     }
 }
 
-/// Who is at the other end of a connection, once it has said so.
-#[derive(Clone, Default)]
-pub(super) struct Session(Arc<Mutex<Option<MemberId>>>);
-
 /// A connection that tells when it is gone.
 struct Tracked {
     stream: TlsStream<TcpStream>,
@@ -179,7 +158,7 @@ impl Tracked {
 
 impl Drop for Tracked {
     fn drop(&mut self) {
-        if let Some(member) = *self.session.0.lock() {
+        if let Some(member) = self.session.member() {
             self.lost.report(member);
         }
     }
@@ -221,161 +200,68 @@ impl AsyncWrite for Tracked {
     }
 }
 
-struct Service {
-    inner: Arc<Inner>,
-    shutdown: CancellationToken,
-    complaints: Complaints,
-}
-
-/// Says who was refused, once a minute each: a stranger tries many times a second.
-#[derive(Clone, Default)]
-struct Complaints(Arc<Mutex<HashMap<String, Instant>>>);
-
-impl Complaints {
-    fn say(&self, about: &str, reason: &dyn std::fmt::Display) {
-        let now = Instant::now();
-        let mut said = self.0.lock();
-        said.retain(|_, at| now.duration_since(*at) < COMPLAINT_EVERY);
-        if !said.contains_key(about) {
-            said.insert(about.to_owned(), now);
-            tracing::warn!(from = about, "refused a peer: {reason}");
-        }
-    }
-}
-
 type Answer = Result<Response<Frame>, Status>;
 
+/// Who calls, and the call's message.
+fn parts<T>(request: Request<T>) -> Result<(Caller, T), Status> {
+    let claim = Claim::read(request.metadata())?;
+    let session = request.extensions().get::<Session>().cloned();
+    Ok((Caller { claim, session }, request.into_inner()))
+}
+
 impl Service {
-    /// Admits a call, or says why not.
-    fn admit<T>(&self, request: &Request<T>) -> Result<(), Status> {
-        let claim = Claim::read(request.metadata())?;
-        let own = &self.inner.identified;
-        match handshake::judge(&claim, own.member, own.cluster()) {
-            Ok(Verdict::Admit) => {}
-            Ok(Verdict::Adopt) => {
-                let adopted =
-                    own.adopt(claim.cluster).map_err(|e| Status::internal(e.to_string()))?;
-                if !adopted {
-                    return Err(Status::failed_precondition("it joined another cluster just now"));
-                }
-                tracing::info!(cluster = format!("{:016x}", claim.cluster.id), "joined a cluster");
-            }
-            Err(stranger) => {
-                self.complaints.say(&claim.from.to_string(), &stranger);
-                return Err(Status::failed_precondition(stranger.to_string()));
-            }
-        }
-        if let Some(session) = request.extensions().get::<Session>() {
-            session.0.lock().get_or_insert(claim.from);
-        }
-        Ok(())
+    async fn unary(&self, method: Method, request: Request<Frame>) -> Answer {
+        let (caller, question) = parts(request)?;
+        self.answer(method, &caller, question).await.map(Response::new)
     }
-
-    /// Admits a request that a member has on behalf of its callers: one that was removed has none.
-    fn admit_member<T>(&self, request: &Request<T>) -> Result<(), Status> {
-        self.admit(request)?;
-        let from = Claim::read(request.metadata())?.from;
-        if self.inner.is_member(from) {
-            return Ok(());
-        }
-        Err(Status::permission_denied(format!("{from} is no member of this cluster")))
-    }
-}
-
-fn stopped(error: impl std::fmt::Display) -> Status {
-    Status::unavailable(error.to_string())
-}
-
-fn forwarded<T: serde::Serialize>(attempt: Attempt<T>) -> Answer {
-    let answer = match attempt {
-        Attempt::Done(answer) => Forwarded::Done(answer),
-        Attempt::Again(reason) => Forwarded::Again(reason),
-        Attempt::Refused(reason) => Forwarded::Refused(reason),
-        Attempt::Stopped => Forwarded::Again("the store there is stopping".to_owned()),
-    };
-    Ok(Response::new(frame(&answer)))
 }
 
 #[tonic::async_trait]
 impl Peer for Service {
-    type AppendStreamStream = Pin<Box<dyn Stream<Item = Result<Frame, Status>> + Send>>;
+    type AppendStreamStream = Frames;
 
     async fn hello(&self, request: Request<Frame>) -> Answer {
-        self.admit(&request)?;
-        Ok(Response::new(Frame::default()))
+        self.unary(Method::Hello, request).await
     }
 
     async fn append_stream(
         &self,
         request: Request<Streaming<Frame>>,
-    ) -> Result<Response<Self::AppendStreamStream>, Status> {
-        self.admit(&request)?;
-        let frames = request.into_inner();
-        // A message that cannot be read ends the stream: the leader begins again.
-        let requests = tokio_stream::StreamExt::map_while(frames, |read| {
-            read.and_then(|frame| open(&frame)).ok()
-        });
-        let answers = self
-            .inner
-            .raft
-            .stream_append(requests)
-            .map(|answer| answer.map(|answer| frame(&answer)).map_err(stopped))
-            .take_until(self.shutdown.clone().cancelled_owned());
-        Ok(Response::new(Box::pin(answers)))
+    ) -> Result<Response<Frames>, Status> {
+        let (caller, frames) = parts(request)?;
+        self.append(&caller, frames.boxed()).map(Response::new)
     }
 
     async fn append(&self, request: Request<Frame>) -> Answer {
-        self.admit(&request)?;
-        let append = open(request.get_ref())?;
-        let answer = self.inner.raft.append_entries(append).await.map_err(stopped)?;
-        Ok(Response::new(frame(&answer)))
+        self.unary(Method::Append, request).await
     }
 
     async fn vote(&self, request: Request<Frame>) -> Answer {
-        self.admit(&request)?;
-        let vote = open(request.get_ref())?;
-        let answer = self.inner.raft.vote(vote).await.map_err(stopped)?;
-        Ok(Response::new(frame(&answer)))
+        self.unary(Method::Vote, request).await
     }
 
     async fn pre_vote(&self, request: Request<Frame>) -> Answer {
-        self.admit(&request)?;
-        let vote = open(request.get_ref())?;
-        let answer = self.inner.raft.pre_vote(vote).await.map_err(stopped)?;
-        Ok(Response::new(frame(&answer)))
+        self.unary(Method::PreVote, request).await
     }
 
     async fn transfer_leader(&self, request: Request<Frame>) -> Answer {
-        self.admit(&request)?;
-        let transfer = open(request.get_ref())?;
-        let answer = self.inner.raft.handle_transfer_leader(transfer).await.map_err(stopped)?;
-        Ok(Response::new(frame(&answer)))
+        self.unary(Method::TransferLeader, request).await
     }
 
     async fn install_snapshot(&self, request: Request<Streaming<Frame>>) -> Answer {
-        self.admit(&request)?;
-        let files = SnapshotFiles::reserve(&self.inner.shared.snapshot_folder())
-            .map_err(|error| Status::internal(error.to_string()))?;
-        let (vote, snapshot) = snapshot::receive(request.into_inner(), files).await?;
-        let answer =
-            self.inner.raft.install_full_snapshot(vote, snapshot).await.map_err(stopped)?;
-        Ok(Response::new(frame(&answer)))
+        let (caller, parts) = parts(request)?;
+        self.install(&caller, parts.boxed()).await.map(Response::new)
     }
 
     async fn propose(&self, request: Request<Frame>) -> Answer {
-        self.admit_member(&request)?;
-        let proposal: Proposal = open(request.get_ref())?;
-        forwarded(self.inner.propose_here(proposal).await)
+        self.unary(Method::Propose, request).await
     }
 
     async fn read_index(&self, request: Request<Frame>) -> Answer {
-        self.admit_member(&request)?;
-        forwarded(self.inner.read_index_here().await)
+        self.unary(Method::ReadIndex, request).await
     }
 
     async fn administer(&self, request: Request<Frame>) -> Answer {
-        self.admit_member(&request)?;
-        let what: Administration = open(request.get_ref())?;
-        forwarded(self.inner.administer_here(&what).await)
+        self.unary(Method::Administer, request).await
     }
 }

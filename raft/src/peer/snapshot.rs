@@ -6,16 +6,16 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures::Stream;
+use futures::{Stream, StreamExt};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::{
     fs::{self, File},
     io::AsyncWriteExt,
 };
-use tonic::{Status, Streaming};
+use tonic::Status;
 
-use super::{frame, open, proto::Frame};
+use super::{frame, open, proto::Frame, transport::Frames};
 use crate::{
     raft_types::{Snapshot, SnapshotMeta, Vote},
     state::snapshot::SnapshotFiles,
@@ -81,7 +81,7 @@ fn read_file(file: &Path, push: &impl Fn(Part) -> io::Result<()>) -> io::Result<
 
 /// Receives a snapshot into `files`, durably.
 pub(super) async fn receive(
-    mut parts: Streaming<Frame>,
+    mut parts: Frames,
     files: SnapshotFiles,
 ) -> Result<(Vote, Snapshot), Status> {
     let failed = |error: io::Error| Status::internal(format!("cannot write a snapshot: {error}"));
@@ -109,7 +109,7 @@ pub(super) async fn receive(
     Ok((vote, Snapshot { meta, snapshot: files }))
 }
 
-async fn receive_file(parts: &mut Streaming<Frame>, path: &Path) -> Result<(), Status> {
+async fn receive_file(parts: &mut Frames, path: &Path) -> Result<(), Status> {
     let failed = |error: io::Error| Status::internal(format!("cannot write a snapshot: {error}"));
     let mut file = File::create(path).await.map_err(failed)?;
     let mut digest = Sha256::new();
@@ -132,7 +132,7 @@ async fn receive_file(parts: &mut Streaming<Frame>, path: &Path) -> Result<(), S
     }
 }
 
-async fn next(parts: &mut Streaming<Frame>) -> Result<Part, Status> {
-    let part = parts.message().await?;
-    open(&part.ok_or_else(|| Status::data_loss("a snapshot ended early"))?)
+async fn next(parts: &mut Frames) -> Result<Part, Status> {
+    let part = parts.next().await;
+    open(&part.ok_or_else(|| Status::data_loss("a snapshot ended early"))??)
 }

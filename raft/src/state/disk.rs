@@ -49,14 +49,8 @@ pub(crate) struct StateDb(Box<dyn StateDisk>);
 
 impl StateDb {
     /// Opens the state in the folder `root`, or creates an empty one.
-    pub(super) fn open_current(root: &Path) -> io::Result<StateDb> {
+    pub(crate) fn open_current(root: &Path) -> io::Result<StateDb> {
         Ok(StateDb(Box::new(RocksState::open_current(root)?)))
-    }
-
-    /// A state on a disk.
-    #[cfg(test)]
-    pub(crate) fn on(disk: Box<dyn StateDisk>) -> StateDb {
-        StateDb(disk)
     }
 
     /// A consistent view that stays as it is.

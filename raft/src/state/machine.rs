@@ -16,6 +16,7 @@ use super::{
 use crate::{
     codec,
     command::Reply,
+    environment::blocking,
     log::{Durable, other},
     metrics,
     mvcc::{
@@ -196,7 +197,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             return Ok(None);
         }
         let shared = self.shared.clone();
-        let taken = tokio::task::spawn_blocking(move || snapshot::take(&shared)).await;
+        let taken = blocking(move || snapshot::take(&shared)).await;
         taken.map_err(io::Error::other)?.map(Some)
     }
 }

@@ -13,6 +13,7 @@ use openraft::RaftSnapshotBuilder;
 
 use super::{AppliedEntry, Shared};
 use crate::{
+    environment::blocking,
     metrics,
     raft_types::{Snapshot, SnapshotMeta, TypeConfig},
 };
@@ -81,7 +82,7 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
 
     async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
         let shared = self.shared.clone();
-        let taken = tokio::task::spawn_blocking(move || take(&shared)).await;
+        let taken = blocking(move || take(&shared)).await;
         taken.map_err(io::Error::other)?
     }
 }

@@ -5,6 +5,7 @@ use std::{io, sync::Arc};
 use kontiki_base::CancellationToken;
 
 use crate::{
+    environment::blocking,
     mvcc::{compact, keys},
     state::Shared,
     types::Revision,
@@ -27,7 +28,7 @@ pub(super) async fn run(shared: Arc<Shared>, shutdown: CancellationToken) -> io:
                 && !shutdown.is_cancelled()
             {
                 let shared = shared.clone();
-                let step = tokio::task::spawn_blocking(move || step(&shared, &from)).await;
+                let step = blocking(move || step(&shared, &from)).await;
                 resume = step.map_err(io::Error::other)??;
             }
             done = Some(floor);

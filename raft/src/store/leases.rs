@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep_until};
 use super::Inner;
 use crate::{
     command::{Command, Reply},
+    environment::blocking,
     error::{Error, Refusal},
     mvcc::lease,
     types::LeaseId,
@@ -101,7 +102,7 @@ impl Inner {
     async fn leases(&self) -> Result<Vec<(LeaseId, std::time::Duration)>, Error> {
         let shared = self.shared.clone();
         let read = move || lease::all(&shared.db().read());
-        Ok(tokio::task::spawn_blocking(read).await.map_err(|_| Error::ShutDown)??)
+        Ok(blocking(read).await.map_err(|_| Error::ShutDown)??)
     }
 
     /// `true` when the lease is gone.

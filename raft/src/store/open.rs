@@ -9,15 +9,16 @@ use std::{
 use kontiki_base::tasks::{TaskKind, Tasks};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use tokio::{runtime::Runtime, sync::watch};
+use tokio::sync::watch;
 
 use super::{Inner, ReadIndexes, Store, compactor, leadership, leases, membership};
 use crate::pulse;
 use crate::{
+    environment::{Environment, Host, blocking},
     error::Error,
     log::LogStore,
     options::{Options, Start},
-    peer::{self, Peers},
+    peer::{Peers, Service},
     proposals::Sequencer,
     raft_types::{MemberNode, Raft},
     state::{self, StateMachine},
@@ -26,9 +27,6 @@ use crate::{
 
 /// Of what peers say to each other; members more than one apart refuse each other.
 pub const PROTOCOL_VERSION: u32 = 1;
-
-/// Threads of Raft's own runtime: load on the API's runtime never delays a heartbeat.
-const RAFT_THREADS: usize = 4;
 
 /// A cluster, and its life after a restore.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,38 +103,44 @@ fn random_member() -> MemberId {
 impl Store {
     /// Starts a member in its folder.
     pub async fn open(options: Options, tasks: &Tasks) -> Result<Store, Error> {
+        Store::open_on(Arc::new(Host), options, tasks).await
+    }
+
+    /// Starts a member on what it is given.
+    pub(crate) async fn open_on(
+        environment: Arc<dyn Environment>,
+        options: Options,
+        tasks: &Tasks,
+    ) -> Result<Store, Error> {
         let tasks = tasks.child();
         let folder = options.data_dir.clone();
-        let prepare = move || prepare(&folder, options.start).map(|opened| (opened, options));
-        let (opened, options) = tokio::task::spawn_blocking(prepare)
+        let (disks, first) = (environment.clone(), options.start);
+        let opened = blocking(move || prepare(&*disks, &folder, first))
             .await
             .map_err(|error| Error::Storage(io::Error::other(error)))??;
-        let runtime = raft_runtime()?;
-        let starting = runtime.spawn(start(options, opened, tasks.clone())).await;
-        let started = starting.map_err(|error| Error::Storage(io::Error::other(error)));
+        let runtime = environment.runtime()?;
+        let starting = start(environment, options, opened, tasks.clone());
+        let started = match &runtime {
+            Some(runtime) => {
+                let started = runtime.spawn(starting).await;
+                started.map_err(|error| Error::Storage(io::Error::other(error)))
+            }
+            None => Ok(Box::pin(starting).await),
+        };
         match started.and_then(|started| started) {
             Ok(inner) => {
-                *inner.runtime.lock() = Some(runtime);
+                *inner.runtime.lock() = runtime;
                 Ok(Store(inner))
             }
             Err(error) => {
                 tasks.stop().await;
-                runtime.shutdown_background();
+                if let Some(runtime) = runtime {
+                    runtime.shutdown_background();
+                }
                 Err(error)
             }
         }
     }
-}
-
-fn raft_runtime() -> Result<Runtime, Error> {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(RAFT_THREADS)
-        .max_blocking_threads(8)
-        .thread_name("raft")
-        .on_thread_start(pulse::prefer_this_thread)
-        .enable_all()
-        .build()
-        .map_err(Error::Storage)
 }
 
 /// What the folder holds.
@@ -148,22 +152,28 @@ struct Opened {
     machine: StateMachine,
 }
 
-fn prepare(folder: &Path, start: Start) -> Result<Opened, Error> {
+fn prepare(disks: &dyn Environment, folder: &Path, start: Start) -> Result<Opened, Error> {
     let unusable = |error: io::Error| Error::DataFolder {
         path: folder.to_owned(),
         reason: kontiki_base::tasks::render(&error),
     };
     std::fs::create_dir_all(folder).map_err(unusable)?;
-    let log = LogStore::open(&folder.join("log")).map_err(unusable)?;
+    let log = disks.open_log(folder).map_err(unusable)?;
     let identified = Identified::load(&log, start).map_err(unusable)?;
     let boot = log.read_own::<u64>(BOOT).map_err(unusable)?.unwrap_or(0) + 1;
     log.write_own(BOOT, &boot).map_err(unusable)?;
-    let (shared, machine, entry) = state::open(folder).map_err(unusable)?;
+    let state = disks.open_state(folder).map_err(unusable)?;
+    let (shared, machine, entry) = state::on(folder, state).map_err(unusable)?;
     let machine = StateMachine::new(shared.clone(), machine, entry, log.durable());
     Ok(Opened { log, identified, boot, shared, machine })
 }
 
-async fn start(options: Options, opened: Opened, tasks: Tasks) -> Result<Arc<Inner>, Error> {
+async fn start(
+    environment: Arc<dyn Environment>,
+    options: Options,
+    opened: Opened,
+    tasks: Tasks,
+) -> Result<Arc<Inner>, Error> {
     let Opened { log, identified, boot, shared, machine } = opened;
     let config = options.timing.raft_config().map_err(|error| Error::DataFolder {
         path: options.data_dir.clone(),
@@ -171,7 +181,7 @@ async fn start(options: Options, opened: Opened, tasks: Tasks) -> Result<Arc<Inn
     })?;
     let member = identified.member;
     let identified = Arc::new(identified);
-    let peers = Peers::new(identified.clone(), &options)?;
+    let peers = Peers::new(identified.clone(), environment.transport(&options)?);
     let raft = Raft::new(member.0, Arc::new(config), peers.clone(), log.clone(), machine)
         .await
         .map_err(|error| Error::Storage(io::Error::other(error)))?;
@@ -197,7 +207,7 @@ async fn start(options: Options, opened: Opened, tasks: Tasks) -> Result<Arc<Inn
         runtime: Mutex::new(None),
         identified,
     });
-    peer::serve(&inner, &options, &tasks).await?;
+    environment.serve(Service::new(&inner, &tasks), &options, &tasks).await?;
     if options.start == Start::Bootstrap {
         initialize(&inner.raft, member, &node).await?;
     }

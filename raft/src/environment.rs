@@ -1,0 +1,91 @@
+//! What a member runs on: disks, network, threads. A simulation brings its own.
+
+use std::{io, path::Path, sync::Arc};
+
+use futures::future::BoxFuture;
+use kontiki_base::tasks::Tasks;
+use tokio::{
+    runtime::{Builder, Runtime},
+    task::JoinError,
+};
+
+use crate::{
+    error::Error,
+    log::LogStore,
+    options::Options,
+    peer::{self, Service, Transport},
+    pulse,
+    state::StateDb,
+};
+
+/// Threads of Raft's own runtime: load on the API's runtime never delays a heartbeat.
+const RAFT_THREADS: usize = 4;
+
+/// What a member runs on.
+pub(crate) trait Environment: Send + Sync {
+    /// The runtime of Raft; `None` shares the caller's.
+    fn runtime(&self) -> io::Result<Option<Runtime>>;
+
+    /// Opens or creates the log of the member in `folder`.
+    fn open_log(&self, folder: &Path) -> io::Result<LogStore>;
+
+    /// Opens or creates the state of the member in `folder`.
+    fn open_state(&self, folder: &Path) -> io::Result<StateDb>;
+
+    /// The way to other members.
+    fn transport(&self, options: &Options) -> Result<Arc<dyn Transport>, Error>;
+
+    /// Lets other members in until the tasks stop.
+    fn serve<'a>(
+        &'a self,
+        service: Service,
+        options: &'a Options,
+        tasks: &'a Tasks,
+    ) -> BoxFuture<'a, Result<(), Error>>;
+}
+
+/// A real machine.
+pub(crate) struct Host;
+
+impl Environment for Host {
+    fn runtime(&self) -> io::Result<Option<Runtime>> {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(RAFT_THREADS)
+            .max_blocking_threads(8)
+            .thread_name("raft")
+            .on_thread_start(pulse::prefer_this_thread)
+            .enable_all()
+            .build();
+        runtime.map(Some)
+    }
+
+    fn open_log(&self, folder: &Path) -> io::Result<LogStore> {
+        LogStore::open(&folder.join("log"))
+    }
+
+    fn open_state(&self, folder: &Path) -> io::Result<StateDb> {
+        StateDb::open_current(&folder.join("state"))
+    }
+
+    fn transport(&self, options: &Options) -> Result<Arc<dyn Transport>, Error> {
+        peer::grpc(options)
+    }
+
+    fn serve<'a>(
+        &'a self,
+        service: Service,
+        options: &'a Options,
+        tasks: &'a Tasks,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(peer::listen(service, options, tasks))
+    }
+}
+
+/// Does what may block apart from tasks that must not wait for it.
+pub(crate) async fn blocking<T, F>(work: F) -> Result<T, JoinError>
+where
+    T: Send + 'static,
+    F: FnOnce() -> T + Send + 'static,
+{
+    tokio::task::spawn_blocking(work).await
+}

@@ -1,0 +1,219 @@
+//! What a member does for its peers, whatever brought their calls.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use futures::StreamExt;
+use kontiki_base::{
+    CancellationToken,
+    tasks::{TaskKind, Tasks},
+};
+use parking_lot::Mutex;
+use tokio::time::Instant;
+use tonic::Status;
+
+use super::{
+    Administration, Forwarded, campaign, frame,
+    handshake::{self, Claim, Verdict},
+    open,
+    proto::Frame,
+    snapshot,
+    transport::{Frames, Method},
+};
+use crate::{
+    command::Proposal,
+    state::snapshot::SnapshotFiles,
+    store::{Attempt, Inner},
+    types::MemberId,
+};
+
+/// How often a refused peer is mentioned.
+const COMPLAINT_EVERY: Duration = Duration::from_secs(60);
+
+/// Serves peers.
+pub(crate) struct Service {
+    inner: Arc<Inner>,
+    shutdown: CancellationToken,
+    lost: campaign::Lost,
+    complaints: Complaints,
+}
+
+/// Who calls.
+pub(crate) struct Caller {
+    pub(crate) claim: Claim,
+    /// The connection, if it is a lasting one.
+    pub(super) session: Option<Session>,
+}
+
+/// Who is at the other end of a connection, once it has said so.
+#[derive(Clone, Default)]
+pub(super) struct Session(Arc<Mutex<Option<MemberId>>>);
+
+impl Session {
+    /// Who it is, if that is known by now.
+    pub(super) fn member(&self) -> Option<MemberId> {
+        *self.0.lock()
+    }
+}
+
+/// Says who was refused, once a minute each: a stranger tries many times a second.
+#[derive(Clone, Default)]
+pub(super) struct Complaints(Arc<Mutex<HashMap<String, Instant>>>);
+
+impl Complaints {
+    pub(super) fn say(&self, about: &str, reason: &dyn std::fmt::Display) {
+        let now = Instant::now();
+        let mut said = self.0.lock();
+        said.retain(|_, at| now.duration_since(*at) < COMPLAINT_EVERY);
+        if !said.contains_key(about) {
+            said.insert(about.to_owned(), now);
+            tracing::warn!(from = about, "refused a peer: {reason}");
+        }
+    }
+}
+
+impl Service {
+    /// A member's service. Campaigns run among its tasks.
+    pub(crate) fn new(inner: &Arc<Inner>, tasks: &Tasks) -> Service {
+        let (lost, campaigns) = campaign::channel();
+        tasks.spawn_infallible(
+            TaskKind::vital("campaigns"),
+            campaign::run(inner.clone(), campaigns, tasks.shutdown()),
+        );
+        Service {
+            inner: inner.clone(),
+            shutdown: tasks.shutdown(),
+            lost,
+            complaints: Complaints::default(),
+        }
+    }
+
+    /// Where broken connections are reported.
+    pub(crate) fn lost(&self) -> campaign::Lost {
+        self.lost.clone()
+    }
+
+    pub(super) fn complaints(&self) -> Complaints {
+        self.complaints.clone()
+    }
+
+    /// Admits a call, or says why not.
+    fn admit(&self, caller: &Caller) -> Result<(), Status> {
+        let claim = &caller.claim;
+        let own = &self.inner.identified;
+        match handshake::judge(claim, own.member, own.cluster()) {
+            Ok(Verdict::Admit) => {}
+            Ok(Verdict::Adopt) => {
+                let adopted =
+                    own.adopt(claim.cluster).map_err(|e| Status::internal(e.to_string()))?;
+                if !adopted {
+                    return Err(Status::failed_precondition("it joined another cluster just now"));
+                }
+                tracing::info!(cluster = format!("{:016x}", claim.cluster.id), "joined a cluster");
+            }
+            Err(stranger) => {
+                self.complaints.say(&claim.from.to_string(), &stranger);
+                return Err(Status::failed_precondition(stranger.to_string()));
+            }
+        }
+        if let Some(session) = &caller.session {
+            session.0.lock().get_or_insert(claim.from);
+        }
+        Ok(())
+    }
+
+    /// Admits a request that a member has on behalf of its callers: one that was removed has none.
+    fn admit_member(&self, caller: &Caller) -> Result<(), Status> {
+        self.admit(caller)?;
+        let from = caller.claim.from;
+        if self.inner.is_member(from) {
+            return Ok(());
+        }
+        Err(Status::permission_denied(format!("{from} is no member of this cluster")))
+    }
+
+    /// Answers a question.
+    pub(crate) async fn answer(
+        &self,
+        method: Method,
+        caller: &Caller,
+        question: Frame,
+    ) -> Result<Frame, Status> {
+        let raft = &self.inner.raft;
+        match method {
+            Method::Propose | Method::ReadIndex | Method::Administer => {
+                self.admit_member(caller)?;
+            }
+            _ => self.admit(caller)?,
+        }
+        match method {
+            Method::Hello => Ok(Frame::default()),
+            Method::Append => {
+                let answer = raft.append_entries(open(&question)?).await.map_err(stopped)?;
+                Ok(frame(&answer))
+            }
+            Method::Vote => {
+                let answer = raft.vote(open(&question)?).await.map_err(stopped)?;
+                Ok(frame(&answer))
+            }
+            Method::PreVote => {
+                let answer = raft.pre_vote(open(&question)?).await.map_err(stopped)?;
+                Ok(frame(&answer))
+            }
+            Method::TransferLeader => {
+                let transfer = open(&question)?;
+                let answer = raft.handle_transfer_leader(transfer).await.map_err(stopped)?;
+                Ok(frame(&answer))
+            }
+            Method::Propose => {
+                let proposal: Proposal = open(&question)?;
+                Ok(forwarded(self.inner.propose_here(proposal).await))
+            }
+            Method::ReadIndex => Ok(forwarded(self.inner.read_index_here().await)),
+            Method::Administer => {
+                let what: Administration = open(&question)?;
+                Ok(forwarded(self.inner.administer_here(&what).await))
+            }
+        }
+    }
+
+    /// Takes log entries in, and answers in their order.
+    pub(crate) fn append(&self, caller: &Caller, frames: Frames) -> Result<Frames, Status> {
+        self.admit(caller)?;
+        // A message that cannot be read ends the stream: the leader begins again.
+        let requests = tokio_stream::StreamExt::map_while(frames, |read| {
+            read.and_then(|frame| open(&frame)).ok()
+        });
+        let answers = self
+            .inner
+            .raft
+            .stream_append(requests)
+            .map(|answer| answer.map(|answer| frame(&answer)).map_err(stopped))
+            .take_until(self.shutdown.clone().cancelled_owned());
+        Ok(answers.boxed())
+    }
+
+    /// Takes a snapshot in.
+    pub(crate) async fn install(&self, caller: &Caller, parts: Frames) -> Result<Frame, Status> {
+        self.admit(caller)?;
+        let files = SnapshotFiles::reserve(&self.inner.shared.snapshot_folder())
+            .map_err(|error| Status::internal(error.to_string()))?;
+        let (vote, snapshot) = snapshot::receive(parts, files).await?;
+        let answer =
+            self.inner.raft.install_full_snapshot(vote, snapshot).await.map_err(stopped)?;
+        Ok(frame(&answer))
+    }
+}
+
+fn stopped(error: impl std::fmt::Display) -> Status {
+    Status::unavailable(error.to_string())
+}
+
+fn forwarded<T: serde::Serialize>(attempt: Attempt<T>) -> Frame {
+    let answer = match attempt {
+        Attempt::Done(answer) => Forwarded::Done(answer),
+        Attempt::Again(reason) => Forwarded::Again(reason),
+        Attempt::Refused(reason) => Forwarded::Refused(reason),
+        Attempt::Stopped => Forwarded::Again("the store there is stopping".to_owned()),
+    };
+    frame(&answer)
+}
