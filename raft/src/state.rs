@@ -99,7 +99,6 @@ impl Shared {
 }
 
 /// Opens the state below `folder`, or creates an empty one.
-#[cfg(test)]
 pub(crate) fn open(folder: &Path) -> io::Result<(Arc<Shared>, Machine, AppliedEntry)> {
     let db = StateDb::open_current(&folder.join("state"))?;
     on(folder, db)

@@ -53,13 +53,18 @@ impl StateDb {
         Ok(StateDb(Box::new(RocksState::open_current(root)?)))
     }
 
+    /// Opens a checkpoint to read from it.
+    pub(crate) fn open_read_only(path: &Path) -> io::Result<StateDb> {
+        Ok(StateDb(Box::new(RocksState::open_read_only(path)?)))
+    }
+
     /// A consistent view that stays as it is.
     pub(crate) fn read(&self) -> Box<dyn View + '_> {
         self.0.read()
     }
 
     /// A view of the newest writes, for their only writer.
-    pub(super) fn live(&self) -> Box<dyn View + '_> {
+    pub(crate) fn live(&self) -> Box<dyn View + '_> {
         self.0.live()
     }
 
