@@ -7,7 +7,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use kontiki_api::Status;
 use kontiki_base::CancellationToken;
-use kontiki_raft::types::{KeyRange, Op, RangeRequest, Txn};
+use kontiki_raft::types::{Delete, KeyRange, Op, Put, RangeRequest, Txn};
 use serde_json::{Value, json};
 
 use crate::{
@@ -72,7 +72,7 @@ pub(crate) async fn run(core: Arc<Core>, shutdown: CancellationToken) {
         }
     }
     let key = own_key(&core);
-    let gone = Txn { success: vec![Op::Delete { range: KeyRange::key(key) }], ..Txn::default() };
+    let gone = Txn::of([Op::Delete(Delete::new(KeyRange::key(key)))]);
     // Best effort: if it fails, the lease does it.
     let _ = tokio::time::timeout(Duration::from_secs(1), core.storage.backend().txn(gone)).await;
 }
@@ -106,9 +106,8 @@ async fn announce(core: &Core) -> Result<(), Status> {
     let backend = core.storage.backend();
     let lease = backend.lease_grant(ALIVE_FOR).await.map_err(|error| unavailable(&error))?;
     let value = format!("{} {}", core.options.advertise_address, core.options.advertise_port);
-    let put = Op::Put { key: own_key(core).into(), value: value.into(), lease };
-    let txn = Txn { success: vec![put], ..Txn::default() };
-    backend.txn(txn).await.map_err(|error| unavailable(&error))?;
+    let put = Put { lease: Some(lease), ..Put::new(own_key(core), value) };
+    backend.txn(Txn::of([Op::Put(put)])).await.map_err(|error| unavailable(&error))?;
     Ok(())
 }
 

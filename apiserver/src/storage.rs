@@ -16,8 +16,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use kontiki_base::Fence;
 use kontiki_raft::types::{
-    Compare, Consistency, KeyRange, KeyValue, LeaseId, Op, OpResult, RangeReply, RangeRequest,
-    Revision, Txn,
+    Compare, Consistency, Delete, KeyRange, KeyValue, LeaseId, Op, OpResult, Put, Range,
+    RangeReply, RangeRequest, Revision, Txn,
 };
 
 use backend::{Backend, BackendError};
@@ -131,18 +131,21 @@ impl Storage {
             Expected::Revision(revision) => Compare::mod_revision(write.key.clone(), revision),
         }];
         let mut success = vec![match &write.value {
-            Some(value) => Op::Put { key: write.key.clone(), value: value.clone().into(), lease },
-            None => Op::Delete { range: KeyRange::key(write.key.clone()) },
+            Some(value) => {
+                Op::Put(Put { lease: Some(lease), ..Put::new(write.key.clone(), value.clone()) })
+            }
+            None => Op::Delete(Delete::new(KeyRange::key(write.key.clone()))),
         }];
-        let mut failure = vec![Op::Range { range: KeyRange::key(write.key.clone()), limit: 1 }];
+        let read = |key: Bytes| Op::Range(Range::new(KeyRange::key(key)));
+        let mut failure = vec![read(write.key.clone())];
         for claim in write.take {
             let key = claim_key(&claim.key);
             compares.push(Compare::absent(key.clone()));
-            failure.push(Op::Range { range: KeyRange::key(key.clone()), limit: 1 });
-            success.push(Op::Put { key, value: write.key.clone(), lease: LeaseId(0) });
+            failure.push(read(key.clone()));
+            success.push(Op::Put(Put::new(key, write.key.clone())));
         }
         for claim in &write.release {
-            success.push(Op::Delete { range: KeyRange::key(claim_key(claim)) });
+            success.push(Op::Delete(Delete::new(KeyRange::key(claim_key(claim)))));
         }
         Txn { compares, success, failure, fence: write.fence }
     }
@@ -162,10 +165,9 @@ impl Storage {
     ) -> Result<RangeReply, BackendError> {
         self.backend
             .range(RangeRequest {
-                revision: Some(revision),
-                limit,
+                query: Range { revision: Some(revision), limit, ..Range::new(range) },
                 consistency: Consistency::Serializable,
-                ..RangeRequest::new(range)
+                counted: false,
             })
             .await
     }

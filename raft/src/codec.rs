@@ -8,7 +8,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::error::Corrupt;
 
 /// Format of everything this release writes.
-pub(crate) const FORMAT: u8 = 1;
+pub(crate) const FORMAT: u8 = 2;
 
 /// Encodes with a leading format version.
 pub(crate) fn encode<T: Serialize>(value: &T) -> Vec<u8> {

@@ -5,15 +5,16 @@
 //! (member, boot, sequence) makes applying it twice the same as once, so it can be sent again
 //! after any unclear outcome.
 
-use std::{fmt, time::Duration};
+use std::fmt;
 
 use bytes::Bytes;
+use kontiki_base::Fence;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     codec,
     error::{Corrupt, Refusal},
-    types::{LeaseId, MemberId, Revision, Txn, TxnReply},
+    types::{Lease, LeaseGrant, LeaseId, MemberId, Revision, Txn, TxnReply},
 };
 
 /// Who proposes, in which life, and which proposal of that life.
@@ -34,22 +35,28 @@ pub(crate) struct Identity {
 pub(crate) enum Command {
     /// Executes a transaction.
     Txn(Txn),
-    /// Creates a lease; its id is the index of its log entry.
-    LeaseGrant {
-        /// How long it lives without renewal.
-        ttl: Duration,
-    },
-    /// Ends a lease and deletes its keys, one revision each, at most so many at once.
+    /// Creates a lease.
+    LeaseGrant(LeaseGrant),
+    /// Ends a lease and deletes its keys: all at one revision, or one revision each and at most
+    /// so many at once, as it was granted.
     LeaseEnd {
         /// Which one.
         lease: LeaseId,
         /// Keys to delete at most; the lease ends when none is left.
         keys_max: u32,
+        /// When given, refused under any other leadership: whoever counted the lease's time leads
+        /// no more, and its successor counts anew.
+        fence: Option<Fence>,
     },
     /// Raises the compaction floor.
     Compact {
         /// The oldest revision that stays readable.
         revision: Revision,
+    },
+    /// Sets the cluster's version: what all members understand.
+    SetClusterVersion {
+        /// The new one; lower than the present one only to allow a downgrade.
+        version: u32,
     },
 }
 
@@ -99,7 +106,7 @@ pub(crate) enum Reply {
     /// Of a transaction.
     Txn(TxnReply),
     /// The new lease.
-    Lease(LeaseId),
+    Lease(Lease),
     /// Of [`Command::LeaseEnd`]: whether the lease is gone, or has keys left.
     LeaseEnded {
         /// No keys left.
@@ -107,6 +114,8 @@ pub(crate) enum Reply {
     },
     /// The new floor.
     Compacted(Revision),
+    /// The cluster's version as it is now.
+    ClusterVersion(u32),
     /// Nothing was changed.
     Refused(Refusal),
 }

@@ -27,7 +27,7 @@ pub enum Error {
     },
     /// The command was refused when it was applied.
     #[error(transparent)]
-    Refused(#[from] Refusal),
+    Refused(Refusal),
     /// No leader answered in time; a write may or may not have happened.
     #[error("no answer from a leader within {waited:?}: {last}")]
     Timeout {
@@ -72,6 +72,19 @@ impl From<io::Error> for Error {
     }
 }
 
+impl From<Refusal> for Error {
+    /// What a read is told by [`Error`], a command is told by the same.
+    fn from(refusal: Refusal) -> Error {
+        match refusal {
+            Refusal::Compacted { requested, oldest } => Error::Compacted { requested, oldest },
+            Refusal::FutureRevision { requested, current } => {
+                Error::FutureRevision { requested, current }
+            }
+            other => Error::Refused(other),
+        }
+    }
+}
+
 /// Why a command was refused at apply: the same on every member.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum Refusal {
@@ -99,27 +112,47 @@ pub enum Refusal {
         /// Which one.
         lease: LeaseId,
     },
-    /// One transaction writes one key twice.
-    #[error("duplicate key given in the transaction: {key}")]
-    DuplicateKey {
+    /// The lease's id is taken.
+    #[error("lease {lease:?} exists already")]
+    LeaseExists {
+        /// Which one.
+        lease: LeaseId,
+    },
+    /// A lease shall live longer than any may.
+    #[error("a lease cannot live {}s, {}s is the most", ttl.as_secs(), most.as_secs())]
+    LeaseTtlTooLarge {
+        /// What was asked for.
+        ttl: std::time::Duration,
+        /// The bound.
+        most: std::time::Duration,
+    },
+    /// A put keeps the value or the lease of a key that does not exist.
+    #[error("key {key} not found")]
+    KeyNotFound {
         /// The key, readable.
         key: String,
     },
-    /// Compaction to a revision that does not exist yet.
-    #[error("cannot compact to {requested}, the current revision is {current}")]
-    CompactFuture {
+    /// A range or a compaction asks for a revision whose history is gone.
+    #[error("revision {requested} is compacted, the oldest kept is {oldest}")]
+    Compacted {
+        /// What was asked for.
+        requested: Revision,
+        /// The oldest readable one.
+        oldest: Revision,
+    },
+    /// A range or a compaction asks for a revision that does not exist yet.
+    #[error("revision {requested} is in the future, the current is {current}")]
+    FutureRevision {
         /// What was asked for.
         requested: Revision,
         /// The store's.
         current: Revision,
     },
-    /// Compaction to a revision that is compacted already.
-    #[error("{requested} is compacted already, the oldest kept is {oldest}")]
-    CompactedAlready {
-        /// What was asked for.
-        requested: Revision,
-        /// The floor.
-        oldest: Revision,
+    /// One transaction writes one key twice.
+    #[error("duplicate key given in the transaction: {key}")]
+    DuplicateKey {
+        /// The key, readable.
+        key: String,
     },
 }
 

@@ -14,6 +14,7 @@
 
 pub(crate) mod apply;
 pub(crate) mod compact;
+pub(crate) mod duplicates;
 pub(crate) mod hash;
 pub(crate) mod keys;
 pub(crate) mod lease;
@@ -21,7 +22,7 @@ pub(crate) mod range;
 pub(crate) mod record;
 pub(crate) mod replay;
 pub(crate) mod sessions;
-mod txn;
+pub(crate) mod txn;
 pub(crate) mod view;
 
 #[cfg(test)]

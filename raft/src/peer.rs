@@ -36,7 +36,10 @@ use self::proto::Frame;
 pub(crate) use self::{
     dial::Peers, grpc::grpc, server::listen, service::Service, transport::Transport,
 };
-use crate::{codec, types::Member, types::MemberId};
+use crate::{
+    codec,
+    types::{LeaseId, Member, MemberId},
+};
 
 /// Bytes of one message at most; a batch of entries is bounded far below.
 const MESSAGE_BYTES_MAX: usize = 64 << 20;
@@ -50,6 +53,20 @@ pub(crate) enum Administration {
     Remove(MemberId),
     /// Moves leadership from this member to another voter; done if it leads no more.
     TransferLeadership(MemberId),
+}
+
+/// What the leader is asked about a lease.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) enum LeaseQuery {
+    /// Lets it live for its full time again.
+    KeepAlive(LeaseId),
+    /// How long it still lives.
+    TimeToLive {
+        /// Which one.
+        lease: LeaseId,
+        /// Whether to name its keys.
+        keys: bool,
+    },
 }
 
 /// What a leader's answer to a forwarded request is.

@@ -30,8 +30,8 @@ use crate::{
     raft_types::Raft,
     state::Shared,
     types::{
-        Consistency, Leadership, LeaseId, Member, MemberId, RangeReply, RangeRequest, Revision,
-        Txn, TxnReply, WatchRequest,
+        Consistency, Leadership, Member, MemberId, RangeReply, RangeRequest, Revision, Txn,
+        TxnReply, WatchRequest,
     },
     watch::Watch,
 };
@@ -66,6 +66,7 @@ pub(crate) struct Inner {
     /// One change of the membership at a time.
     membership: tokio::sync::Mutex<()>,
     read_indexes: ReadIndexes,
+    lessor: leases::Lessor,
     ready: tokio::sync::OnceCell<()>,
     tasks: Tasks,
     runtime: Mutex<Option<Runtime>>,
@@ -97,12 +98,28 @@ impl Store {
     }
 
     /// Executes a transaction. It is applied at most once, and acknowledged once it is durable on
-    /// a majority. After [`Error::Timeout`] it may or may not have happened.
+    /// a majority. After [`Error::Timeout`] it may or may not have happened. One that only reads
+    /// is answered from this member's state, as fresh as a linearizable read.
     pub async fn txn(&self, txn: Txn) -> Result<TxnReply, Error> {
+        if let Some(key) = mvcc::duplicates::find(&txn) {
+            let key = String::from_utf8_lossy(&key).into_owned();
+            return Err(Error::Refused(Refusal::DuplicateKey { key }));
+        }
+        if txn.fence.is_none() && txn.is_read_only() {
+            return self.read_txn(txn).await;
+        }
         match self.0.propose(Command::Txn(txn)).await? {
             Reply::Txn(reply) => Ok(reply),
             other => Err(unexpected(&other)),
         }
+    }
+
+    async fn read_txn(&self, txn: Txn) -> Result<TxnReply, Error> {
+        self.read_index().await?;
+        let shared = self.0.shared.clone();
+        let read = move || mvcc::txn::read(&shared.db().read(), &txn);
+        let read = blocking(read).await.map_err(|_| Error::ShutDown)?;
+        read.map_err(Error::from)
     }
 
     /// Reads keys.
@@ -200,20 +217,9 @@ impl Store {
         self.0.administer(Administration::TransferLeadership(leader)).await
     }
 
-    /// Creates a lease: keys attached to it are deleted when it ends.
-    pub async fn lease_grant(&self, ttl: Duration) -> Result<LeaseId, Error> {
-        match self.0.propose(Command::LeaseGrant { ttl }).await? {
-            Reply::Lease(lease) => Ok(lease),
-            other => Err(unexpected(&other)),
-        }
-    }
-
-    /// Forgets history before `revision`. That it is forgotten already is fine.
+    /// Forgets history before `revision`; [`Error::Compacted`] if that is forgotten already.
     pub async fn compact(&self, revision: Revision) -> Result<(), Error> {
-        match self.0.propose(Command::Compact { revision }).await {
-            Ok(_) | Err(Error::Refused(Refusal::CompactedAlready { .. })) => Ok(()),
-            Err(error) => Err(error),
-        }
+        self.0.propose(Command::Compact { revision }).await.map(drop)
     }
 
     /// A fingerprint of what this member holds at a revision (its latest when `None`): equal on

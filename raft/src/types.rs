@@ -3,11 +3,23 @@
 //! They mean what they mean in etcd's v3 data model: one [`Revision`] per transaction, a create
 //! and a mod revision and a version per key.
 
+mod lease;
+mod read;
+mod txn;
+
 use std::fmt;
 
 use bytes::Bytes;
 use kontiki_base::Fence;
 use serde::{Deserialize, Serialize};
+
+pub use self::{
+    lease::{Lease, LeaseGrant, LeaseStatus},
+    read::{
+        Consistency, Range, RangeReply, RangeRequest, RevisionBounds, Sort, SortOrder, SortTarget,
+    },
+    txn::{Compare, Delete, Op, OpResult, Put, Relation, Target, Txn, TxnReply},
+};
 
 /// The store's global version: it rises by one with every transaction that writes.
 #[derive(
@@ -87,188 +99,17 @@ impl KeyRange {
         KeyRange { start, end: None }
     }
 
+    /// The key, if there can be only one.
+    pub fn single(&self) -> Option<&Bytes> {
+        let end = self.end.as_ref()?;
+        let one = end.split_last() == Some((&0, self.start.as_ref()));
+        one.then_some(&self.start)
+    }
+
     /// Whether `key` lies within.
     pub fn contains(&self, key: &[u8]) -> bool {
         key >= self.start.as_ref() && self.end.as_ref().is_none_or(|end| key < end.as_ref())
     }
-}
-
-/// One condition of a transaction.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Compare {
-    /// The key; a missing key has revisions, version and lease 0 and no value.
-    pub key: Bytes,
-    /// The relation that must hold: `current RELATION target`.
-    pub relation: Relation,
-    /// What is compared, and with what.
-    pub target: Target,
-}
-
-impl Compare {
-    /// The key was last written by exactly this revision.
-    pub fn mod_revision(key: impl Into<Bytes>, revision: Revision) -> Compare {
-        Compare {
-            key: key.into(),
-            relation: Relation::Equal,
-            target: Target::ModRevision(revision),
-        }
-    }
-
-    /// The key does not exist.
-    pub fn absent(key: impl Into<Bytes>) -> Compare {
-        Compare {
-            key: key.into(),
-            relation: Relation::Equal,
-            target: Target::CreateRevision(Revision(0)),
-        }
-    }
-}
-
-/// Relations of a [`Compare`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "the names say it")]
-pub enum Relation {
-    Equal,
-    NotEqual,
-    Less,
-    Greater,
-}
-
-/// Quantities of a key that a [`Compare`] can test.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "the names say it")]
-pub enum Target {
-    ModRevision(Revision),
-    CreateRevision(Revision),
-    Version(u64),
-    Lease(LeaseId),
-    Value(Bytes),
-}
-
-/// One operation of a transaction.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Op {
-    /// Writes a value.
-    Put {
-        /// The key.
-        key: Bytes,
-        /// Its new value.
-        value: Bytes,
-        /// The lease to attach it to; 0 for none.
-        lease: LeaseId,
-    },
-    /// Deletes all keys of a range.
-    Delete {
-        /// What to delete.
-        range: KeyRange,
-    },
-    /// Reads current values, after the operations before it.
-    Range {
-        /// What to read.
-        range: KeyRange,
-        /// Most keys to return; 0 is no limit.
-        limit: u64,
-    },
-    /// A transaction within the transaction.
-    Txn(Box<Txn>),
-}
-
-/// A transaction: if all compares hold, `success` is executed, otherwise `failure`; atomically,
-/// at one revision.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Txn {
-    /// Conditions; none is true.
-    pub compares: Vec<Compare>,
-    /// Operations when all hold.
-    pub success: Vec<Op>,
-    /// Operations otherwise.
-    pub failure: Vec<Op>,
-    /// When given, the transaction is refused unless this is the committed leadership under
-    /// which its log entry stands.
-    pub fence: Option<Fence>,
-}
-
-/// What a transaction did.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TxnReply {
-    /// The store's revision after the transaction: its own if it wrote anything.
-    pub revision: Revision,
-    /// Whether all compares held.
-    pub succeeded: bool,
-    /// One result per executed operation.
-    pub results: Vec<OpResult>,
-}
-
-/// The result of one [`Op`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum OpResult {
-    /// The value before the put.
-    Put {
-        /// `None` if the key was created.
-        previous: Option<KeyValue>,
-    },
-    /// The deleted keys.
-    Delete {
-        /// As they were.
-        previous: Vec<KeyValue>,
-    },
-    /// What was read.
-    Range(RangeReply),
-    /// Of a nested transaction.
-    Txn(TxnReply),
-}
-
-/// A read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RangeRequest {
-    /// Which keys.
-    pub range: KeyRange,
-    /// At which revision; `None` is the latest. A compacted one is an error.
-    pub revision: Option<Revision>,
-    /// Most keys to return; 0 is no limit.
-    pub limit: u64,
-    /// Leave values out.
-    pub keys_only: bool,
-    /// Return only the count.
-    pub count_only: bool,
-    /// How fresh the answer must be.
-    pub consistency: Consistency,
-}
-
-impl RangeRequest {
-    /// A linearizable read of everything in the range.
-    pub fn new(range: KeyRange) -> RangeRequest {
-        RangeRequest {
-            range,
-            revision: None,
-            limit: 0,
-            keys_only: false,
-            count_only: false,
-            consistency: Consistency::Linearizable,
-        }
-    }
-}
-
-/// How fresh a read must be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Consistency {
-    /// At least as new as everything acknowledged before the read began (read index).
-    Linearizable,
-    /// Whatever this member has applied.
-    Serializable,
-}
-
-/// What a read found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RangeReply {
-    /// The store's revision at the time of the read (not the one that was asked for).
-    pub revision: Revision,
-    /// Keys in order.
-    pub kvs: Vec<KeyValue>,
-    /// Whether the limit left some out.
-    pub more: bool,
-    /// Keys in the range, whatever the limit.
-    pub count: u64,
 }
 
 /// A subscription to changes.
@@ -355,6 +196,8 @@ mod tests {
     fn a_single_key_contains_only_itself() {
         let range = KeyRange::key("a");
         assert!(range.contains(b"a"));
+        assert_eq!(range.single().map(Bytes::as_ref), Some(b"a".as_ref()));
+        assert_eq!(KeyRange::prefix("a").single(), None);
         assert!(!range.contains(b"a\0"));
         assert!(!range.contains(b"b"));
     }

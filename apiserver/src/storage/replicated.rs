@@ -5,7 +5,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use kontiki_raft::{
     Error, Refusal, Store, WatchError,
-    types::{LeaseId, RangeReply, RangeRequest, Revision, Txn, TxnReply, WatchBatch, WatchRequest},
+    types::{
+        LeaseGrant, LeaseId, RangeReply, RangeRequest, Revision, Txn, TxnReply, WatchBatch,
+        WatchRequest,
+    },
 };
 
 use super::backend::{Backend, BackendError, Changes};
@@ -41,7 +44,11 @@ impl Backend for Store {
     }
 
     async fn compact(&self, revision: Revision) -> Result<(), BackendError> {
-        Store::compact(self, revision).await.map_err(failed)
+        match Store::compact(self, revision).await {
+            // Forgotten already is just as well.
+            Ok(()) | Err(Error::Compacted { .. }) => Ok(()),
+            Err(error) => Err(failed(error)),
+        }
     }
 
     fn leads(&self) -> bool {
@@ -49,7 +56,9 @@ impl Backend for Store {
     }
 
     async fn lease_grant(&self, ttl: Duration) -> Result<LeaseId, BackendError> {
-        Store::lease_grant(self, ttl).await.map_err(failed)
+        // Its keys end at one revision each: no revision carries two events of one watch.
+        let grant = LeaseGrant { id: None, ttl, together: false };
+        Ok(Store::lease_grant(self, grant).await.map_err(failed)?.id)
     }
 }
 

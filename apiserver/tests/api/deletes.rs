@@ -1,7 +1,7 @@
 //! Deletions: grace, finalizers, preconditions, namespaces.
 
 use http::Method;
-use kontiki_raft::types::{LeaseId, Op, Txn};
+use kontiki_raft::types::{Op, Put, Txn};
 use serde_json::{Value, json};
 
 use crate::support::{CONFIG_MAPS, Caller, Cluster, config_map};
@@ -117,8 +117,8 @@ async fn what_cannot_be_read_is_left_out_and_can_be_deleted() {
     let admin = cluster.admin();
     admin.create(CONFIG_MAPS, &config_map("good")).await.ok();
     let key = "/registry/configmaps/default/bad";
-    let put = Op::Put { key: key.into(), value: "nonsense".into(), lease: LeaseId(0) };
-    cluster.store.txn(Txn { success: vec![put], ..Txn::default() }).await.unwrap();
+    let put = Op::Put(Put::new(key, "nonsense"));
+    cluster.store.txn(Txn::of([put])).await.unwrap();
     let list = admin.get(CONFIG_MAPS).await.ok();
     assert_eq!(list["items"].as_array().unwrap().len(), 1);
     let uri = format!("{CONFIG_MAPS}/bad");

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     command::{Command, Envelope, Reply},
     error::Refusal,
-    types::{KeyRange, LeaseId, Op, Revision, Txn, WatchBatch},
+    types::{Delete, KeyRange, LeaseId, Op, Revision, Txn, WatchBatch},
 };
 
 /// Where in the log a command stands.
@@ -77,13 +77,19 @@ impl Machine {
     ) -> Result<Outcome, Stop> {
         match command {
             Command::Txn(txn) => self.txn(overlay, position, txn),
-            Command::LeaseGrant { ttl } => {
-                let index = i64::try_from(position.index).expect("the log stays below 2^63");
-                lease::grant(overlay, LeaseId(index), *ttl);
-                Ok(Outcome { reply: Reply::Lease(LeaseId(index)), changes: Vec::new() })
+            Command::LeaseGrant(grant) => {
+                let lease = lease::grant(overlay, &self.header, position, grant)?;
+                Ok(Outcome { reply: Reply::Lease(lease), changes: Vec::new() })
             }
-            Command::LeaseEnd { lease, keys_max } => self.end_lease(overlay, *lease, *keys_max),
+            Command::LeaseEnd { lease, keys_max, fence } => {
+                fenced(*fence, position)?;
+                self.end_lease(overlay, *lease, *keys_max)
+            }
             Command::Compact { revision } => self.compact(*revision),
+            Command::SetClusterVersion { version } => {
+                self.header.cluster_version = *version;
+                Ok(Outcome { reply: Reply::ClusterVersion(*version), changes: Vec::new() })
+            }
         }
     }
 
@@ -93,15 +99,11 @@ impl Machine {
         position: Position,
         txn: &Txn,
     ) -> Result<Outcome, Stop> {
-        if let Some(expected) = txn.fence
-            && expected != position.fence
-        {
-            return Err(Refusal::Fenced { expected, actual: position.fence }.into());
-        }
+        fenced(txn.fence, position)?;
         // Staged apart: a refusal half-way leaves nothing.
         let mut staged = Overlay::new(&*overlay);
-        let mut execution = Execution::new(&mut staged, self.header.revision);
-        let reply = execution.txn(txn)?;
+        let mut execution = Execution::new(&mut staged, self.header);
+        let reply = execution.run(txn)?;
         let change = execution.finish();
         let writes = staged.into_writes();
         overlay.absorb(writes);
@@ -109,24 +111,28 @@ impl Machine {
         Ok(Outcome { reply: Reply::Txn(reply), changes: change.into_iter().collect() })
     }
 
-    /// Deletes each key at a revision of its own, so that no revision carries two events of one
-    /// watch.
     fn end_lease<V: View>(
         &mut self,
         overlay: &mut Overlay<'_, V>,
         lease: LeaseId,
         keys_max: u32,
     ) -> Result<Outcome, Stop> {
-        if !lease::exists(overlay, lease)? {
+        let Some(record) = lease::find(overlay, lease)? else {
             return Err(Refusal::LeaseNotFound { lease }.into());
-        }
-        let keys_max = usize::try_from(keys_max).unwrap_or(usize::MAX);
+        };
+        let keys_max = match usize::try_from(keys_max) {
+            Ok(keys_max) if !record.together => keys_max,
+            _ => usize::MAX,
+        };
         let (keys, complete) = lease::attached(overlay, lease, keys_max)?;
-        let mut changes = Vec::with_capacity(keys.len());
-        for key in keys {
-            let delete = Op::Delete { range: KeyRange::key(key) };
-            let mut execution = Execution::new(overlay, self.header.revision);
-            let reply = execution.txn(&Txn { success: vec![delete], ..Txn::default() })?;
+        let mut changes = Vec::new();
+        // Of keys that end together, all make one transaction; of others, each one of its own.
+        let at_once = if record.together { keys.len().max(1) } else { 1 };
+        for keys in keys.chunks(at_once) {
+            let mut execution = Execution::new(overlay, self.header);
+            let deletes =
+                keys.iter().map(|key| Op::Delete(Delete::new(KeyRange::key(key.clone()))));
+            let reply = execution.run(&Txn::of(deletes.collect::<Vec<_>>()))?;
             changes.extend(execution.finish());
             self.header.revision = reply.revision;
         }
@@ -137,14 +143,23 @@ impl Machine {
     }
 
     fn compact(&mut self, requested: Revision) -> Result<Outcome, Stop> {
-        let Header { revision: current, floor: oldest } = self.header;
+        let Header { revision: current, floor: oldest, .. } = self.header;
         if requested > current {
-            return Err(Refusal::CompactFuture { requested, current }.into());
+            return Err(Refusal::FutureRevision { requested, current }.into());
         }
         if requested <= oldest {
-            return Err(Refusal::CompactedAlready { requested, oldest }.into());
+            return Err(Refusal::Compacted { requested, oldest }.into());
         }
         self.header.floor = requested;
         Ok(Outcome { reply: Reply::Compacted(requested), changes: Vec::new() })
+    }
+}
+
+fn fenced(expected: Option<Fence>, position: Position) -> Result<(), Refusal> {
+    match expected {
+        Some(expected) if expected != position.fence => {
+            Err(Refusal::Fenced { expected, actual: position.fence })
+        }
+        _ => Ok(()),
     }
 }

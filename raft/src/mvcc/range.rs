@@ -11,7 +11,10 @@ use super::{
 };
 use crate::{
     error::{Corrupt, Error},
-    types::{KeyRange, RangeReply, RangeRequest, Revision, WatchEventKind},
+    types::{
+        KeyRange, KeyValue, Range, RangeReply, RangeRequest, Revision, Sort, SortOrder, SortTarget,
+        WatchEventKind,
+    },
 };
 
 /// Which version of every key of the range was visible, within limits.
@@ -37,45 +40,85 @@ impl Walk {
 
 /// Answers a read from a consistent view; freshness is the caller's business.
 pub(crate) fn range(view: &impl View, request: &RangeRequest) -> Result<RangeReply, Error> {
-    let header = Header::load(view)?;
-    let at = request.revision.unwrap_or(header.revision);
+    read(view, &Header::load(view)?, &request.query, request.counted)
+}
+
+/// The revision that a query means, if it can be read.
+pub(crate) fn readable(header: &Header, asked: Option<Revision>) -> Result<Revision, Error> {
+    let at = asked.unwrap_or(header.revision);
     if at < header.floor {
         return Err(Error::Compacted { requested: at, oldest: header.floor });
     }
     if at > header.revision {
         return Err(Error::FutureRevision { requested: at, current: header.revision });
     }
-    let limit = match usize::try_from(request.limit) {
+    Ok(at)
+}
+
+/// Answers a query from a view whose counters are known.
+pub(crate) fn read(
+    view: &impl View,
+    header: &Header,
+    query: &Range,
+    counted: bool,
+) -> Result<RangeReply, Error> {
+    let at = readable(header, query.revision)?;
+    let limit = match usize::try_from(query.limit) {
         Ok(0) | Err(_) => usize::MAX,
         Ok(limit) => limit,
     };
+    let filtered = !query.mod_revisions.is_unbounded() || !query.create_revisions.is_unbounded();
+    // What is left out by its contents can only be told once everything was seen.
+    let seen_max = if query.sort.is_some() || filtered { usize::MAX } else { limit };
+    let by_value = query.sort.is_some_and(|sort| sort.target == SortTarget::Value);
     let latest = at == header.revision;
-    let with_values = !request.keys_only && !request.count_only;
-    let keep = if request.count_only { 0 } else { limit };
-    let (found, upper) = from_current(view, &request.range, at, keep, with_values)?;
+    let with_values = !query.keys_only || by_value;
+    let keep = if query.count_only { 0 } else { seen_max };
+    let (found, upper) = from_current(view, &query.range, at, keep, with_values)?;
     let mut visible = found;
     if !latest && keep > 0 {
-        let part = KeyRange { start: request.range.start.clone(), end: upper.clone() };
+        let part = KeyRange { start: query.range.start.clone(), end: upper.clone() };
         from_history(view, &part, at, &mut visible)?;
     }
-    let reached_end = upper == request.range.end;
-    let count = if reached_end && keep > 0 && visible.len() <= limit {
+    let reached_end = upper == query.range.end;
+    let count = if reached_end && keep > 0 && visible.len() <= seen_max {
         visible.len() as u64
+    } else if counted || query.count_only {
+        count(view, &query.range, at, latest)?
     } else {
-        count(view, &request.range, at, latest)?
+        (limit as u64).saturating_add(1)
     };
-    let kvs: Vec<_> = visible
+    let mut kvs: Vec<KeyValue> = visible
         .into_iter()
-        .take(limit)
-        .map(|(key, mut version)| {
-            if !with_values {
-                version.value = Bytes::new();
-            }
-            version.into_kv(key)
+        .filter(|(_, version)| {
+            query.mod_revisions.contains(version.modified)
+                && query.create_revisions.contains(version.create)
         })
+        .map(|(key, version)| version.into_kv(key))
         .collect();
-    let more = !request.count_only && (kvs.len() as u64) < count;
+    if let Some(order) = query.sort {
+        sort(&mut kvs, order);
+    }
+    let more = !query.count_only && (kvs.len() > limit || (!filtered && count > limit as u64));
+    kvs.truncate(limit);
+    if query.keys_only {
+        kvs.iter_mut().for_each(|kv| kv.value = Bytes::new());
+    }
     Ok(RangeReply { revision: header.revision, kvs, more, count })
+}
+
+fn sort(kvs: &mut [KeyValue], by: Sort) {
+    let compare = |a: &KeyValue, b: &KeyValue| match by.target {
+        SortTarget::Key => a.key.cmp(&b.key),
+        SortTarget::Version => a.version.cmp(&b.version),
+        SortTarget::CreateRevision => a.create_revision.cmp(&b.create_revision),
+        SortTarget::ModRevision => a.mod_revision.cmp(&b.mod_revision),
+        SortTarget::Value => a.value.cmp(&b.value),
+    };
+    match by.order {
+        SortOrder::Ascending => kvs.sort_by(compare),
+        SortOrder::Descending => kvs.sort_by(|a, b| compare(b, a)),
+    }
 }
 
 /// Keys whose current version was visible at `at`, until one more than `limit` visible keys were

@@ -20,14 +20,16 @@ use crate::{
 pub(crate) struct Header {
     /// Of the last transaction that wrote.
     pub(crate) revision: Revision,
-    /// The oldest readable revision.
+    /// The oldest readable revision; 0 before any compaction.
     pub(crate) floor: Revision,
+    /// The lowest version that all members understand: what commands mean may depend on it.
+    pub(crate) cluster_version: u32,
 }
 
 impl Default for Header {
     /// An empty store is at revision 1, as etcd's is: 0 stays free to mean none.
     fn default() -> Header {
-        Header { revision: Revision(1), floor: Revision(1) }
+        Header { revision: Revision(1), floor: Revision(0), cluster_version: 1 }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! put KEY=VALUE[ lease N]     delete FROM..TO      if KEY@MOD COMMAND     fenced TERM COMMAND
-//! grant                       end LEASE MAX        compact REVISION       drop (below the floor)
+//! grant ID MILLIS[ together]  end LEASE MAX        compact REVISION       drop (below the floor)
 //! get FROM..TO[ @REVISION][ limit N]               replay FROM..TO REVISION
 //! again SEQUENCE COMMAND (under an identity that was used)               state
 //! ```
@@ -22,8 +22,8 @@ use super::{
 use crate::{
     command::{Command, Envelope, Identity, Reply},
     types::{
-        Compare, Consistency, KeyRange, KeyValue, LeaseId, MemberId, Op, OpResult, RangeRequest,
-        Revision, Txn, TxnReply, WatchBatch, WatchEventKind,
+        Compare, Consistency, Delete, KeyRange, KeyValue, LeaseGrant, LeaseId, MemberId, Op,
+        OpResult, Put, Range, RangeRequest, Revision, Txn, TxnReply, WatchBatch, WatchEventKind,
     },
 };
 
@@ -96,7 +96,7 @@ fn show_txn(reply: &TxnReply) -> String {
     let results = join(&reply.results, |result| match result {
         OpResult::Put { previous: Some(before) } => format!("put, was {}", show(before)),
         OpResult::Put { previous: None } => "put, new".to_owned(),
-        OpResult::Delete { previous } => format!("deleted {}", join(previous, show)),
+        OpResult::Delete { previous, .. } => format!("deleted {}", join(previous, show)),
         OpResult::Range(range) => format!("read {}", join(&range.kvs, show)),
         OpResult::Txn(inner) => show_txn(inner),
     });
@@ -155,12 +155,13 @@ impl World {
         match outcome.reply {
             Reply::None => "none".to_owned(),
             Reply::Txn(reply) => show_txn(&reply),
-            Reply::Lease(lease) => format!("lease {}", lease.0),
+            Reply::Lease(lease) => format!("lease {} of {:?}", lease.id.0, lease.ttl),
             Reply::LeaseEnded { complete } => {
                 let end = if complete { "ended" } else { "not ended yet" };
                 format!("{end}, {}", show_batches(&outcome.changes))
             }
             Reply::Compacted(floor) => format!("floor {floor}"),
+            Reply::ClusterVersion(version) => format!("cluster version {version}"),
             Reply::Refused(refusal) => format!("refused, {refusal}"),
         }
     }
@@ -170,11 +171,12 @@ impl World {
             consistency: Consistency::Serializable,
             ..RangeRequest::new(key_range(keys))
         };
+        let query = &mut request.query;
         let mut rest = rest.iter();
         while let Some(word) = rest.next() {
             match word.strip_prefix('@') {
-                Some(revision) => request.revision = Some(Revision(revision.parse().unwrap())),
-                None => request.limit = rest.next().unwrap().parse().unwrap(),
+                Some(revision) => query.revision = Some(Revision(revision.parse().unwrap())),
+                None => query.limit = rest.next().unwrap().parse().unwrap(),
             }
         }
         match range::range(&self.state, &request) {
@@ -204,10 +206,16 @@ impl World {
 
 fn parse(words: &[&str]) -> Command {
     match words {
-        ["grant"] => Command::LeaseGrant { ttl: Duration::from_secs(10) },
+        ["grant", id, ttl, how @ ..] => Command::LeaseGrant(LeaseGrant {
+            id: (*id != "any").then(|| LeaseId(id.parse().unwrap())),
+            ttl: Duration::from_millis(ttl.parse().unwrap()),
+            together: *how == ["together"],
+        }),
+        ["version", version] => Command::SetClusterVersion { version: version.parse().unwrap() },
         ["end", lease, most] => Command::LeaseEnd {
             lease: LeaseId(lease.parse().unwrap()),
             keys_max: most.parse().unwrap(),
+            fence: None,
         },
         ["compact", revision] => Command::Compact { revision: Revision(revision.parse().unwrap()) },
         txn => Command::Txn(parse_txn(txn)),
@@ -225,13 +233,13 @@ fn parse_txn(words: &[&str]) -> Txn {
             let revision = Revision(revision.parse().unwrap());
             Txn {
                 compares: vec![Compare::mod_revision(key.to_owned(), revision)],
-                failure: vec![Op::Range { range: KeyRange::key(key.to_owned()), limit: 0 }],
+                failure: vec![Op::Range(Range::new(KeyRange::key(key.to_owned())))],
                 ..parse_txn(rest)
             }
         }
         operations => {
-            let success = operations.split(|word| *word == "and").map(parse_op).collect();
-            Txn { success, ..Txn::default() }
+            let success = operations.split(|word| *word == "and").map(parse_op);
+            Txn::of(success.collect::<Vec<_>>())
         }
     }
 }
@@ -240,16 +248,16 @@ fn parse_op(words: &[&str]) -> Op {
     match words {
         ["put", pair] => put(pair, 0),
         ["put", pair, "lease", lease] => put(pair, lease.parse().unwrap()),
-        ["delete", keys] => Op::Delete { range: key_range(keys) },
-        ["read", keys] => Op::Range { range: key_range(keys), limit: 0 },
+        ["delete", keys] => Op::Delete(Delete { range: key_range(keys), previous: true }),
+        ["read", keys] => Op::Range(Range::new(key_range(keys))),
         other => panic!("not a command: {other:?}"),
     }
 }
 
 fn put(pair: &str, lease: i64) -> Op {
     let (key, value) = pair.split_once('=').unwrap();
-    let (key, value) = (key.to_owned().into(), value.to_owned().into());
-    Op::Put { key, value, lease: LeaseId(lease) }
+    let put = Put::new(key.to_owned(), value.to_owned());
+    Op::Put(Put { lease: Some(LeaseId(lease)), previous: true, ..put })
 }
 
 #[test]
@@ -393,9 +401,9 @@ fn compaction_keeps_what_is_visible_at_the_floor() {
             delete b: deleted b=1 (4,4,1) @5
             put a=3: put, was a=2 (2,3,2) @6
             put b=2: put, new @7
-            compact 9: refused, cannot compact to 9, the current revision is 7
+            compact 9: refused, revision 9 is in the future, the current is 7
             compact 5: floor 5
-            compact 5: refused, 5 is compacted already, the oldest kept is 5
+            compact 5: refused, revision 5 is compacted, the oldest kept is 5
             state: current 2, history 4, changes 6, meta 3
             drop: 5 records
             state: current 2, history 2, changes 3, meta 3
@@ -416,7 +424,7 @@ fn compaction_keeps_what_is_visible_at_the_floor() {
 fn a_lease_takes_its_keys_one_revision_each() {
     check(
         "
-        grant
+        grant 1 10000
         put a=1 lease 1 and put b=1 lease 1 and put c=1 lease 1
         put c=2
         put d=1 lease 9
@@ -427,7 +435,7 @@ fn a_lease_takes_its_keys_one_revision_each() {
         get ..
         ",
         expect![[r#"
-            grant: lease 1
+            grant 1 10000: lease 1 of 10s
             put a=1 lease 1 and put b=1 lease 1 and put c=1 lease 1: put, new, put, new, put, new @2
             put c=2: put, was c=1 (2,2,1 lease 1) @3
             put d=1 lease 9: refused, lease LeaseId(9) not found

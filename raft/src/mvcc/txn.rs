@@ -1,25 +1,29 @@
 //! One transaction: compares, operations, and the versions they leave behind.
+//!
+//! In three passes, as etcd applies one: all compares, also those within, choose their branches
+//! by the state before; what was chosen is checked; then it is executed, which cannot fail any
+//! more but for a key that is written twice where only the execution could tell.
 
-use std::{cmp::Ordering, collections::BTreeSet, io, ops::ControlFlow};
+use std::{cmp::Ordering, io, ops::ControlFlow};
 
 use bytes::Bytes;
 
 use super::{
-    keys, lease,
-    record::{self, Version},
+    keys, lease, range,
+    record::{self, Header, Version},
     view::{Overlay, Space, View},
 };
 use crate::{
-    error::Refusal,
+    error::{Error, Refusal},
     types::{
-        Compare, KeyRange, KeyValue, LeaseId, Op, OpResult, RangeReply, Relation, Revision, Target,
-        Txn, TxnReply, WatchBatch, WatchEvent, WatchEventKind,
+        Compare, Delete, KeyRange, KeyValue, LeaseId, Op, OpResult, Put, Range, RangeReply,
+        Relation, Revision, Target, Txn, TxnReply, WatchBatch, WatchEvent, WatchEventKind,
     },
 };
 
 /// Why a transaction ended without effect.
 #[derive(Debug)]
-pub(super) enum Stop {
+pub(crate) enum Stop {
     Refused(Refusal),
     Failed(io::Error),
 }
@@ -36,115 +40,206 @@ impl From<Refusal> for Stop {
     }
 }
 
+impl From<Error> for Stop {
+    fn from(error: Error) -> Stop {
+        match error {
+            Error::Refused(refusal) => Stop::Refused(refusal),
+            Error::Compacted { requested, oldest } => {
+                Stop::Refused(Refusal::Compacted { requested, oldest })
+            }
+            Error::FutureRevision { requested, current } => {
+                Stop::Refused(Refusal::FutureRevision { requested, current })
+            }
+            Error::Storage(error) => Stop::Failed(error),
+            other => Stop::Failed(io::Error::other(other)),
+        }
+    }
+}
+
+impl From<Stop> for Error {
+    fn from(stop: Stop) -> Error {
+        match stop {
+            Stop::Refused(refusal) => refusal.into(),
+            Stop::Failed(error) => error.into(),
+        }
+    }
+}
+
+/// The branch of a transaction that its compares chose, and of those within.
+struct Chosen<'t> {
+    succeeded: bool,
+    operations: Vec<Step<'t>>,
+}
+
+enum Step<'t> {
+    Put(&'t Put),
+    Delete(&'t Delete),
+    Range(&'t Range),
+    Txn(Chosen<'t>),
+}
+
+fn choose<'t>(view: &impl View, txn: &'t Txn) -> io::Result<Chosen<'t>> {
+    let mut succeeded = true;
+    for compare in &txn.compares {
+        succeeded = succeeded && holds(view, compare)?;
+    }
+    let operations = if succeeded { &txn.success } else { &txn.failure };
+    let steps = operations.iter().map(|operation| {
+        Ok(match operation {
+            Op::Put(put) => Step::Put(put),
+            Op::Delete(delete) => Step::Delete(delete),
+            Op::Range(query) => Step::Range(query),
+            Op::Txn(inner) => Step::Txn(choose(view, inner)?),
+        })
+    });
+    let operations = steps.collect::<io::Result<_>>()?;
+    Ok(Chosen { succeeded, operations })
+}
+
+/// Refuses what cannot be executed, before anything is.
+fn check(view: &impl View, header: &Header, chosen: &Chosen<'_>) -> Result<(), Stop> {
+    for step in &chosen.operations {
+        match step {
+            Step::Put(put) => check_put(view, put)?,
+            Step::Delete(_) => {}
+            Step::Range(query) => {
+                range::readable(header, query.revision)?;
+            }
+            Step::Txn(inner) => check(view, header, inner)?,
+        }
+    }
+    Ok(())
+}
+
+fn check_put(view: &impl View, put: &Put) -> Result<(), Stop> {
+    let keeps = put.value.is_none() || put.lease.is_none();
+    if keeps && view.get(Space::Current, &put.key)?.is_none() {
+        return Err(Refusal::KeyNotFound { key: readable(&put.key) }.into());
+    }
+    match put.lease {
+        Some(lease) if lease.0 != 0 && !lease::exists(view, lease)? => {
+            Err(Refusal::LeaseNotFound { lease }.into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Executes a transaction that only reads.
+pub(crate) fn read(view: &impl View, txn: &Txn) -> Result<TxnReply, Stop> {
+    let header = Header::load(view)?;
+    let mut overlay = Overlay::new(view);
+    Execution::new(&mut overlay, header).run(txn)
+}
+
 /// A transaction in execution: all its writes carry the same revision.
 pub(super) struct Execution<'o, 'v, V: View> {
     overlay: &'o mut Overlay<'v, V>,
-    /// The store's revision before it.
-    before: Revision,
+    /// The store's counters before it.
+    before: Header,
     events: Vec<WatchEvent>,
-    written: BTreeSet<Bytes>,
 }
 
 impl<'o, 'v, V: View> Execution<'o, 'v, V> {
-    pub(super) fn new(overlay: &'o mut Overlay<'v, V>, before: Revision) -> Self {
-        Execution { overlay, before, events: Vec::new(), written: BTreeSet::new() }
+    pub(super) fn new(overlay: &'o mut Overlay<'v, V>, before: Header) -> Self {
+        Execution { overlay, before, events: Vec::new() }
     }
 
     /// The changes, if there were any.
     pub(super) fn finish(self) -> Option<WatchBatch> {
-        let revision = Revision(self.before.0 + 1);
+        let revision = self.own_revision();
         (!self.events.is_empty()).then_some(WatchBatch { revision, events: self.events })
     }
 
     fn own_revision(&self) -> Revision {
-        Revision(self.before.0 + 1)
+        Revision(self.before.revision.0 + 1)
     }
 
-    fn revision(&self) -> Revision {
-        if self.events.is_empty() { self.before } else { self.own_revision() }
+    /// The store's revision as of the operations so far.
+    pub(super) fn revision(&self) -> Revision {
+        if self.events.is_empty() { self.before.revision } else { self.own_revision() }
     }
 
-    /// Executes a transaction, possibly one within another.
-    pub(super) fn txn(&mut self, txn: &Txn) -> Result<TxnReply, Stop> {
-        let mut succeeded = true;
-        for compare in &txn.compares {
-            succeeded = succeeded && holds(self.overlay, compare)?;
-        }
-        let operations = if succeeded { &txn.success } else { &txn.failure };
-        let mut results = Vec::with_capacity(operations.len());
-        for operation in operations {
-            results.push(match operation {
-                Op::Put { key, value, lease } => {
-                    OpResult::Put { previous: self.put(key, value, *lease)? }
-                }
-                Op::Delete { range } => OpResult::Delete { previous: self.delete(range)? },
-                Op::Range { range, limit } => OpResult::Range(self.range(range, *limit)?),
-                Op::Txn(inner) => OpResult::Txn(self.txn(inner)?),
+    /// Executes a transaction.
+    pub(super) fn run(&mut self, txn: &Txn) -> Result<TxnReply, Stop> {
+        let chosen = choose(self.overlay, txn)?;
+        check(self.overlay, &self.before, &chosen)?;
+        self.execute(chosen)
+    }
+
+    fn execute(&mut self, chosen: Chosen<'_>) -> Result<TxnReply, Stop> {
+        let mut results = Vec::with_capacity(chosen.operations.len());
+        for step in chosen.operations {
+            results.push(match step {
+                Step::Put(put) => OpResult::Put { previous: self.put(put)? },
+                Step::Delete(delete) => self.delete(delete)?,
+                Step::Range(query) => OpResult::Range(self.range(query)?),
+                Step::Txn(inner) => OpResult::Txn(self.execute(inner)?),
             });
         }
-        Ok(TxnReply { revision: self.revision(), succeeded, results })
+        Ok(TxnReply { revision: self.revision(), succeeded: chosen.succeeded, results })
     }
 
-    fn put(
-        &mut self,
-        key: &Bytes,
-        value: &Bytes,
-        lease: LeaseId,
-    ) -> Result<Option<KeyValue>, Stop> {
-        self.claim(key)?;
-        if lease.0 != 0 && !lease::exists(self.overlay, lease)? {
-            return Err(Refusal::LeaseNotFound { lease }.into());
-        }
+    fn put(&mut self, put: &Put) -> Result<Option<KeyValue>, Stop> {
+        let key = &put.key;
         let modified = self.own_revision();
-        let previous = record::current(self.overlay, key)?;
-        let (create, version) = match &previous {
+        let before = record::current(self.overlay, key)?;
+        self.claim(key, before.as_ref())?;
+        let missing = || Refusal::KeyNotFound { key: readable(key) };
+        let value = match (&put.value, &before) {
+            (Some(value), _) => value.clone(),
+            (None, before) => before.as_ref().ok_or_else(missing)?.value.clone(),
+        };
+        let lease = match (put.lease, &before) {
+            (Some(lease), _) => lease,
+            (None, before) => before.as_ref().ok_or_else(missing)?.lease,
+        };
+        let (create, version) = match &before {
             Some(before) => (before.create, before.version + 1),
             None => (modified, 1),
         };
         let kind = WatchEventKind::Put;
-        let now = Version { kind, create, modified, version, lease, value: value.clone() };
-        if let Some(before) = &previous {
+        let now = Version { kind, create, modified, version, lease, value };
+        if let Some(before) = &before {
             self.retire(key, before, lease);
         }
-        if lease.0 != 0 {
+        if lease.0 != 0 && before.as_ref().is_none_or(|before| before.lease != lease) {
             self.overlay.put(Space::Meta, keys::lease_key(lease, key), Bytes::new());
         }
         self.overlay.put(Space::Current, key.to_vec(), now.encode());
-        let previous = previous.map(|before| before.into_kv(key.clone()));
-        self.changed(kind, now.into_kv(key.clone()), previous.clone());
+        let before = before.map(|before| before.into_kv(key.clone()));
+        let previous = before.clone().filter(|_| put.previous);
+        self.changed(kind, now.into_kv(key.clone()), before);
         Ok(previous)
     }
 
-    fn delete(&mut self, range: &KeyRange) -> Result<Vec<KeyValue>, Stop> {
-        let found = collect(self.overlay, range, usize::MAX)?;
-        let mut deleted = Vec::with_capacity(found.len());
+    fn delete(&mut self, delete: &Delete) -> Result<OpResult, Stop> {
+        let found = collect(self.overlay, &delete.range)?;
+        let deleted = found.len() as u64;
+        let mut previous = Vec::new();
         for (key, before) in found {
-            self.claim(&key)?;
-            let deletion = Version::deletion(self.own_revision());
-            self.retire(&key, &before, LeaseId(0));
-            self.overlay.remove(Space::Current, key.to_vec());
-            self.overlay.put(
-                Space::History,
-                keys::history(&key, deletion.modified),
-                deletion.encode(),
-            );
-            let before = before.into_kv(key.clone());
-            self.changed(WatchEventKind::Delete, deletion.into_kv(key), Some(before.clone()));
-            deleted.push(before);
+            let before = self.delete_key(key, before)?;
+            if delete.previous {
+                previous.push(before);
+            }
         }
-        Ok(deleted)
+        Ok(OpResult::Delete { deleted, previous })
     }
 
-    fn range(&self, range: &KeyRange, limit: u64) -> Result<RangeReply, Stop> {
-        let found = collect(self.overlay, range, usize::MAX)?;
-        let count = found.len() as u64;
-        let take = if limit == 0 { count } else { limit.min(count) };
-        let kvs: Vec<KeyValue> = found
-            .into_iter()
-            .take(usize::try_from(take).unwrap_or(usize::MAX))
-            .map(|(key, version)| version.into_kv(key))
-            .collect();
-        Ok(RangeReply { revision: self.revision(), kvs, more: take < count, count })
+    fn delete_key(&mut self, key: Bytes, before: Version) -> Result<KeyValue, Stop> {
+        self.claim(&key, Some(&before))?;
+        let deletion = Version::deletion(self.own_revision());
+        self.retire(&key, &before, LeaseId(0));
+        self.overlay.remove(Space::Current, key.to_vec());
+        let at = keys::history(&key, deletion.modified);
+        self.overlay.put(Space::History, at, deletion.encode());
+        let before = before.into_kv(key.clone());
+        self.changed(WatchEventKind::Delete, deletion.into_kv(key), Some(before.clone()));
+        Ok(before)
+    }
+
+    fn range(&self, query: &Range) -> Result<RangeReply, Stop> {
+        let now = Header { revision: self.revision(), ..self.before };
+        Ok(range::read(self.overlay, &now, query, true)?)
     }
 
     /// Moves a version to history and takes its key off its lease.
@@ -157,11 +252,16 @@ impl<'o, 'v, V: View> Execution<'o, 'v, V> {
     }
 
     /// A revision has one version of a key at most.
-    fn claim(&mut self, key: &Bytes) -> Result<(), Refusal> {
-        if self.written.insert(key.clone()) {
-            return Ok(());
-        }
-        Err(Refusal::DuplicateKey { key: String::from_utf8_lossy(key).into_owned() })
+    fn claim(&self, key: &Bytes, before: Option<&Version>) -> Result<(), Refusal> {
+        let own = self.own_revision();
+        let written = match before {
+            Some(before) => before.modified == own,
+            None => {
+                !self.events.is_empty()
+                    && self.overlay.is_staged(Space::History, &keys::history(key, own))
+            }
+        };
+        if written { Err(Refusal::DuplicateKey { key: readable(key) }) } else { Ok(()) }
     }
 
     fn changed(&mut self, kind: WatchEventKind, kv: KeyValue, previous: Option<KeyValue>) {
@@ -172,18 +272,15 @@ impl<'o, 'v, V: View> Execution<'o, 'v, V> {
     }
 }
 
-/// Current keys of a range, at most so many.
-pub(super) fn collect(
-    view: &impl View,
-    range: &KeyRange,
-    keys_max: usize,
-) -> io::Result<Vec<(Bytes, Version)>> {
+fn readable(key: &[u8]) -> String {
+    String::from_utf8_lossy(key).into_owned()
+}
+
+/// Current keys of a range.
+fn collect(view: &impl View, range: &KeyRange) -> io::Result<Vec<(Bytes, Version)>> {
     let mut found = Vec::new();
     let mut problem = None;
     view.walk(Space::Current, &range.start, range.end.as_deref(), &mut |key, value| {
-        if found.len() == keys_max {
-            return ControlFlow::Break(());
-        }
         match Version::decode(&Bytes::copy_from_slice(value)) {
             Ok(version) => {
                 found.push((Bytes::copy_from_slice(key), version));
@@ -198,27 +295,56 @@ pub(super) fn collect(
     problem.map_or(Ok(found), |error| Err(error.into()))
 }
 
+/// Whether a compare holds for every key of its range.
 fn holds(view: &impl View, compare: &Compare) -> io::Result<bool> {
-    let current = record::current(view, &compare.key)?;
+    if let Some(key) = compare.range.single() {
+        return Ok(match record::current(view, key)? {
+            Some(version) => satisfies(&version, compare),
+            None => absent_satisfies(compare),
+        });
+    }
+    let (mut any, mut all) = (false, true);
+    let mut problem = None;
+    let range = &compare.range;
+    let valued = matches!(compare.target, Target::Value(_));
+    view.walk(Space::Current, &range.start, range.end.as_deref(), &mut |_, value| {
+        let version = if valued {
+            Version::decode(&Bytes::copy_from_slice(value))
+        } else {
+            Version::decode_head(value)
+        };
+        any = true;
+        match version {
+            Ok(version) => all = satisfies(&version, compare),
+            Err(error) => problem = Some(error),
+        }
+        if all && problem.is_none() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })?;
+    match problem {
+        Some(error) => Err(error.into()),
+        None if any => Ok(all),
+        None => Ok(absent_satisfies(compare)),
+    }
+}
+
+/// No value is no key: unlike other quantities, it is not compared as if it were 0.
+fn absent_satisfies(compare: &Compare) -> bool {
+    let nothing = Version::deletion(Revision(0));
+    !matches!(compare.target, Target::Value(_)) && satisfies(&nothing, compare)
+}
+
+fn satisfies(version: &Version, compare: &Compare) -> bool {
     let ordering = match &compare.target {
-        Target::ModRevision(target) => {
-            current.map_or(Revision(0), |version| version.modified).cmp(target)
-        }
-        Target::CreateRevision(target) => {
-            current.map_or(Revision(0), |version| version.create).cmp(target)
-        }
-        Target::Version(target) => current.map_or(0, |version| version.version).cmp(target),
-        Target::Lease(target) => current.map_or(LeaseId(0), |version| version.lease).cmp(target),
-        // As in etcd, a comparison with the value of a missing key never holds.
-        Target::Value(target) => match current {
-            Some(version) => version.value.cmp(target),
-            None => return Ok(false),
-        },
+        Target::ModRevision(target) => version.modified.cmp(target),
+        Target::CreateRevision(target) => version.create.cmp(target),
+        Target::Version(target) => version.version.cmp(target),
+        Target::Lease(target) => version.lease.cmp(target),
+        Target::Value(target) => version.value.cmp(target),
     };
-    Ok(match compare.relation {
+    match compare.relation {
         Relation::Equal => ordering == Ordering::Equal,
         Relation::NotEqual => ordering != Ordering::Equal,
         Relation::Less => ordering == Ordering::Less,
         Relation::Greater => ordering == Ordering::Greater,
-    })
+    }
 }

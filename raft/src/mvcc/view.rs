@@ -98,6 +98,11 @@ impl<'v, V: View> Overlay<'v, V> {
         self.writes.0[space as usize].insert(key, None);
     }
 
+    /// Whether a value is staged here for a key.
+    pub(crate) fn is_staged(&self, space: Space, key: &[u8]) -> bool {
+        matches!(self.writes.0[space as usize].get(key), Some(Some(_)))
+    }
+
     /// What was staged.
     pub(crate) fn into_writes(self) -> Writes {
         self.writes

@@ -7,7 +7,7 @@ use tokio::time::timeout;
 use tonic::Status;
 
 use super::{
-    Administration, Forwarded, frame,
+    Administration, Forwarded, LeaseQuery, frame,
     handshake::Claim,
     open,
     proto::Frame,
@@ -16,7 +16,7 @@ use super::{
 use crate::{
     command::{Proposal, Reply},
     store::{Attempt, Identified, PROTOCOL_VERSION},
-    types::MemberId,
+    types::{LeaseStatus, MemberId},
 };
 
 /// A member that is to be added is up.
@@ -138,6 +138,15 @@ impl Peers {
     /// Asks the leader to change the membership.
     pub(crate) async fn administer(&self, to: MemberId, what: &Administration) -> Attempt<()> {
         answered(self.ask(to, Lane::Forward, Method::Administer, frame(what)).await)
+    }
+
+    /// Asks the leader about a lease; no answer is that there is none.
+    pub(crate) async fn lease(
+        &self,
+        to: MemberId,
+        query: LeaseQuery,
+    ) -> Attempt<Option<LeaseStatus>> {
+        answered(self.ask(to, Lane::Forward, Method::Lease, frame(&query)).await)
     }
 }
 

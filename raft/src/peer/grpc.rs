@@ -113,6 +113,7 @@ impl Transport for Grpc {
                 Method::Propose => client.propose(request).await,
                 Method::ReadIndex => client.read_index(request).await,
                 Method::Administer => client.administer(request).await,
+                Method::Lease => client.lease(request).await,
             };
             answer.map(tonic::Response::into_inner)
         })

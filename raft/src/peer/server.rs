@@ -264,4 +264,8 @@ impl Peer for Service {
     async fn administer(&self, request: Request<Frame>) -> Answer {
         self.unary(Method::Administer, request).await
     }
+
+    async fn lease(&self, request: Request<Frame>) -> Answer {
+        self.unary(Method::Lease, request).await
+    }
 }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tonic::Status;
 
 use super::{
-    Administration, Forwarded, campaign, frame,
+    Administration, Forwarded, LeaseQuery, campaign, frame,
     handshake::{self, Claim, Verdict},
     open,
     proto::Frame,
@@ -140,7 +140,7 @@ impl Service {
     ) -> Result<Frame, Status> {
         let raft = &self.inner.raft;
         match method {
-            Method::Propose | Method::ReadIndex | Method::Administer => {
+            Method::Propose | Method::ReadIndex | Method::Administer | Method::Lease => {
                 self.admit_member(caller)?;
             }
             _ => self.admit(caller)?,
@@ -172,6 +172,10 @@ impl Service {
             Method::Administer => {
                 let what: Administration = open(&question)?;
                 Ok(forwarded(self.inner.administer_here(&what).await))
+            }
+            Method::Lease => {
+                let query: LeaseQuery = open(&question)?;
+                Ok(forwarded(self.inner.lease_here(query).await))
             }
         }
     }

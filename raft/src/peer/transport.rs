@@ -34,6 +34,7 @@ pub(crate) enum Method {
     Propose,
     ReadIndex,
     Administer,
+    Lease,
 }
 
 /// Calls that send many frames and get one answer.

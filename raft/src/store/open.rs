@@ -202,6 +202,7 @@ async fn start(
         pulse: pulse::Pulse::default(),
         membership: tokio::sync::Mutex::default(),
         read_indexes,
+        lessor: leases::Lessor::default(),
         ready: tokio::sync::OnceCell::new(),
         tasks: tasks.clone(),
         runtime: Mutex::new(None),

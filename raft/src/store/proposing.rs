@@ -45,7 +45,7 @@ impl Inner {
             }
         });
         match asked.await {
-            Ok(Reply::Refused(refusal)) => Err(Error::Refused(refusal)),
+            Ok(Reply::Refused(refusal)) => Err(refusal.into()),
             Ok(reply) => Ok(reply),
             Err(error) => {
                 metrics::store().proposals_failed.inc();

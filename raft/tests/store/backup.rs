@@ -70,7 +70,8 @@ async fn a_backup_is_restored_into_a_new_life() {
     // Whoever watched or read at a revision of before has to begin anew.
     let watch = WatchRequest { range: KeyRange::key("a"), from: Some(at), previous: false };
     assert!(matches!(restored.watch(watch).await, Err(Error::Compacted { .. })));
-    let old = RangeRequest { revision: Some(at), ..RangeRequest::new(KeyRange::key("a")) };
+    let mut old = RangeRequest::new(KeyRange::key("a"));
+    old.query.revision = Some(at);
     assert!(matches!(restored.range(old).await, Err(Error::Compacted { .. })));
     let next = restored.txn(put("a", "new")).await.unwrap();
     assert_eq!(next.revision, Revision(reborn.revision.0 + 1));

@@ -12,8 +12,8 @@ use kontiki_base::{
     tls::Roots,
 };
 use kontiki_raft::{
-    Compare, KeyRange, LeaseId, Op, Options, PeerTls, RangeRequest, Revision, Start, Store, Timing,
-    Txn, TxnReply,
+    Compare, Delete, KeyRange, LeaseId, Op, Options, PeerTls, Put, RangeRequest, Revision, Start,
+    Store, Timing, Txn, TxnReply,
 };
 
 /// A data folder that goes away.
@@ -78,13 +78,12 @@ pub(crate) fn put(key: &str, value: &str) -> Txn {
 }
 
 pub(crate) fn put_with(key: &str, value: &str, lease: LeaseId) -> Txn {
-    let op = Op::Put { key: key.to_owned().into(), value: value.to_owned().into(), lease };
-    Txn { success: vec![op], ..Txn::default() }
+    let put = Put { lease: Some(lease), ..Put::new(key.to_owned(), value.to_owned()) };
+    Txn::of([Op::Put(put)])
 }
 
 pub(crate) fn delete(key: &str) -> Txn {
-    let op = Op::Delete { range: KeyRange::key(key.to_owned()) };
-    Txn { success: vec![op], ..Txn::default() }
+    Txn::of([Op::Delete(Delete::new(KeyRange::key(key.to_owned())))])
 }
 
 pub(crate) fn put_if(key: &str, value: &str, at: Revision) -> Txn {
@@ -107,6 +106,12 @@ pub(crate) async fn dump(store: &Store, request: RangeRequest) -> String {
 
 pub(crate) fn all() -> RangeRequest {
     RangeRequest::new(KeyRange::prefix(""))
+}
+
+pub(crate) fn all_at(revision: u64) -> RangeRequest {
+    let mut request = all();
+    request.query.revision = Some(Revision(revision));
+    request
 }
 
 pub(crate) fn revision(reply: &TxnReply) -> u64 {

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use kontiki_raft::{
-    Error, Fence, KeyRange, LeaseId, RangeRequest, Refusal, Revision, Start, Txn, WatchBatch,
+    Error, Fence, KeyRange, LeaseGrant, LeaseId, Refusal, Revision, Start, Txn, WatchBatch,
     WatchError, WatchEventKind, WatchRequest,
 };
 
-use crate::lab::{Folder, Lab, all, delete, dump, put, put_if, put_with, revision};
+use crate::lab::{Folder, Lab, all, all_at, delete, dump, put, put_if, put_with, revision};
 
 fn watch_from(from: u64) -> WatchRequest {
     WatchRequest { range: KeyRange::prefix("a"), from: Some(Revision(from)), previous: false }
@@ -43,7 +43,7 @@ async fn writes_are_read_watched_and_survive_a_restart() {
     store.txn(put_if("a1", "z", Revision(2))).await.unwrap();
     store.txn(delete("a1")).await.unwrap();
     assert_eq!(dump(&store, all()).await, "b=y@3");
-    let before = RangeRequest { revision: Some(Revision(4)), ..all() };
+    let before = all_at(4);
     assert_eq!(dump(&store, before.clone()).await, "a1=z@4 b=y@3");
 
     let mut seen = Vec::new();
@@ -101,26 +101,29 @@ async fn compaction_sets_a_floor_for_reads_and_watches() {
         store.txn(put("a", value)).await.unwrap();
     }
     store.compact(Revision(3)).await.unwrap();
-    store.compact(Revision(3)).await.unwrap();
-    let at = |revision| RangeRequest { revision: Some(Revision(revision)), ..all() };
+    assert!(matches!(store.compact(Revision(3)).await, Err(Error::Compacted { .. })));
     assert!(matches!(
-        store.range(at(2)).await,
+        store.range(all_at(2)).await,
         Err(Error::Compacted { requested: Revision(2), oldest: Revision(3) })
     ));
-    assert_eq!(dump(&store, at(3)).await, "a=2@3");
+    assert_eq!(dump(&store, all_at(3)).await, "a=2@3");
     assert!(matches!(store.watch(watch_from(2)).await, Err(Error::Compacted { .. })));
     let mut watch = store.watch(watch_from(3)).await.unwrap();
     assert_eq!(render(&watch.recv().await.unwrap()), "a=2@3");
-    assert!(matches!(store.range(at(99)).await, Err(Error::FutureRevision { .. })));
-    assert!(store.compact(Revision(99)).await.is_err());
+    assert!(matches!(store.range(all_at(99)).await, Err(Error::FutureRevision { .. })));
+    assert!(matches!(store.compact(Revision(99)).await, Err(Error::FutureRevision { .. })));
     store.shutdown().await.unwrap();
+}
+
+fn brief() -> LeaseGrant {
+    LeaseGrant { id: None, ttl: Duration::from_millis(100), together: false }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_expired_lease_takes_its_keys_along() {
     let (lab, folder) = (Lab::new(), Folder::new());
     let store = lab.open("m1", folder.path(), Start::Bootstrap).await;
-    let lease = store.lease_grant(Duration::from_millis(100)).await.unwrap();
+    let lease = store.lease_grant(brief()).await.unwrap().id;
     let mut watch = store.watch(watch_from(2)).await.unwrap();
     store.txn(put_with("a1", "x", lease)).await.unwrap();
     store.txn(put_with("a2", "x", lease)).await.unwrap();
