@@ -8,9 +8,11 @@ mod describe;
 mod get;
 mod logs;
 mod member;
+mod recover;
 mod rollout;
 mod scale;
 mod server;
+mod snapshot;
 mod token;
 mod version;
 
@@ -21,6 +23,7 @@ use clap::{Parser, Subcommand};
 use kontiki_base::telemetry::{self, LogFormat};
 use kontiki_client::Error;
 
+pub(crate) use self::snapshot::CLUSTER as CLUSTER_ATTACHMENT;
 use crate::{
     config::CommonSettings,
     output::{Closed, Output},
@@ -46,6 +49,11 @@ enum Verb {
     /// Members of the store
     #[command(subcommand)]
     Member(member::Verb),
+    /// Backups of the cluster's state
+    #[command(subcommand)]
+    Snapshot(snapshot::Verb),
+    /// Go on with one server after the others are lost for ever
+    Recover(recover::Arguments),
     /// Create or change objects so that they are as files say
     Apply(apply::Arguments),
     /// Delete objects
@@ -87,6 +95,8 @@ fn dispatch(verb: Verb) -> Result<ExitCode> {
         Verb::Agent(arguments) => done(agent::run(&arguments)),
         Verb::Token(verb) => done(block_on(token::run(verb))),
         Verb::Member(verb) => done(block_on(member::run(verb))),
+        Verb::Snapshot(verb) => done(block_on(snapshot::run(verb))),
+        Verb::Recover(arguments) => done(recover::run(&arguments)),
         Verb::Apply(arguments) => block_on(apply::run(arguments)),
         Verb::Delete(arguments) => block_on(delete::run(arguments)),
         Verb::Describe(arguments) => done(block_on(describe::run(arguments))),

@@ -223,17 +223,23 @@ pub(crate) enum Component {
     Controllers,
 }
 
+/// The name of this host in the cluster.
+pub(crate) fn node_name(given: Option<String>) -> Result<String> {
+    let name = match given {
+        Some(name) => name,
+        None => network::hostname()?,
+    };
+    ensure!(
+        is_subdomain(&name),
+        "--node-name {name:?} is no valid node name: it consists of lower-case letters, digits, \
+         '-' and '.', and starts and ends with a letter or digit"
+    );
+    Ok(name)
+}
+
 impl Common {
     fn from_settings(settings: CommonSettings) -> Result<Common> {
-        let node_name = match settings.node_name {
-            Some(name) => name,
-            None => network::hostname()?,
-        };
-        ensure!(
-            is_subdomain(&node_name),
-            "--node-name {node_name:?} is no valid node name: it consists of lower-case letters, \
-             digits, '-' and '.', and starts and ends with a letter or digit"
-        );
+        let node_name = node_name(settings.node_name)?;
         Ok(Common {
             data_dir: settings.data_dir.unwrap_or_else(|| PathBuf::from(DATA_DIR)),
             join: settings.join,

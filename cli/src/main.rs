@@ -18,6 +18,7 @@ mod servers;
 mod session;
 mod signals;
 mod token;
+mod vault;
 
 use std::process::ExitCode;
 

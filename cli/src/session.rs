@@ -5,7 +5,7 @@ mod files;
 mod reference;
 mod request;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use clap::Args;
@@ -74,6 +74,11 @@ impl ConnectionArguments {
             roots: access.roots,
             output: Output,
         })
+    }
+
+    /// The folder of a server on this host.
+    pub(crate) fn data_dir(&self) -> &Path {
+        &self.data_dir
     }
 
     fn path(&self) -> Result<PathBuf> {

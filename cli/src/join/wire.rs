@@ -21,6 +21,34 @@ pub(crate) const SERVERS_PATH: &str = "/kontiki/v1/servers";
 /// GET: hash of this member's state, at `?revision=N` if given.
 pub(crate) const HASH_PATH: &str = "/kontiki/v1/hash";
 
+/// GET: the cluster's private keys, for a backup.
+pub(crate) const SECRETS_PATH: &str = "/kontiki/v1/secrets";
+/// POST: a backup of the store, as a stream.
+pub(crate) const SNAPSHOT_PATH: &str = "/kontiki/v1/snapshot";
+
+/// What is to go into a backup.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct SnapshotRequest {
+    pub(crate) attachments: Vec<Attachment>,
+    /// Whether what this server has is good enough, without asking the others.
+    pub(crate) stale: bool,
+}
+
+/// Bytes that belong to a backup.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Attachment {
+    pub(crate) name: String,
+    /// Base64.
+    pub(crate) contents: String,
+}
+
+/// The cluster's private keys.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct SecretsReply {
+    pub(crate) secrets: Secrets,
+}
+
 /// A worker's request. The keys stay where they were made.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -5,14 +5,17 @@
 use std::net::{IpAddr, SocketAddr};
 
 use async_trait::async_trait;
+use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
+use futures::TryStreamExt;
 use http::{Method, Request, Response, StatusCode, header};
 use kontiki_api::Status;
 use kontiki_apiserver::{Body, Extension, UserInfo};
-use kontiki_raft::{Member, MemberId, Revision, Store};
+use kontiki_raft::{Member, MemberId, Revision, Store, backup::Attachment};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
+    commands::CLUSTER_ATTACHMENT,
     config::{ClusterSettings, is_subdomain},
     join::wire::{self, AgentReply, AgentRequest, ServerReply, ServerRequest},
     pki::{Secrets, node_requests},
@@ -32,7 +35,14 @@ pub(crate) struct Operations {
 #[async_trait]
 impl Extension for Operations {
     async fn call(&self, user: &UserInfo, request: Request<Bytes>) -> Response<Body> {
-        let (status, body) = match self.answer(user, &request).await {
+        let answered = match request.uri().path() {
+            wire::SNAPSHOT_PATH => match self.snapshot(user, &request).await {
+                Ok(body) => return Response::new(body),
+                Err(status) => Err(status),
+            },
+            _ => self.answer(user, &request).await,
+        };
+        let (status, body) = match answered {
             Ok(body) => (StatusCode::OK, body),
             Err(status) => (
                 StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
@@ -78,6 +88,11 @@ impl Operations {
             (&Method::GET, wire::SERVERS_PATH) => {
                 allow(user, &[MASTERS, "system:nodes"])?;
                 encode(&wire::ServerListReply { servers: servers(&self.store.members()) })
+            }
+            (&Method::GET, wire::SECRETS_PATH) => {
+                allow(user, &[MASTERS])?;
+                tracing::info!("handing the cluster's keys to {} for a backup", user.name);
+                encode(&wire::SecretsReply { secrets: self.secrets.clone() })
             }
             (&Method::GET, wire::HASH_PATH) => {
                 allow(user, &[MASTERS])?;
@@ -170,6 +185,28 @@ impl Operations {
         let id = member_id(id)?;
         tracing::info!("removing member {id}");
         self.store.remove_member(id).await.map_err(|error| of_store(&error))
+    }
+
+    /// A backup on its way.
+    async fn snapshot(&self, user: &UserInfo, request: &Request<Bytes>) -> Result<Body, Status> {
+        allow(user, &[MASTERS])?;
+        let wanted: wire::SnapshotRequest = decode(request)?;
+        let mut attachments = vec![Attachment {
+            name: CLUSTER_ATTACHMENT.to_owned(),
+            contents: encode(&self.cluster)?.into(),
+        }];
+        for wire::Attachment { name, contents } in wanted.attachments {
+            let contents = STANDARD
+                .decode(contents)
+                .map_err(|error| Status::bad_request(format!("attachment {name}: {error}")))?;
+            attachments.push(Attachment { name, contents: contents.into() });
+        }
+        if !wanted.stale {
+            self.store.read_index().await.map_err(|error| of_store(&error))?;
+        }
+        let backup = self.store.backup(attachments).await.map_err(|error| of_store(&error))?;
+        tracing::info!(revision = %backup.manifest.revision, "sending a backup to {}", user.name);
+        Ok(Body::stream(backup.map_err(Into::into)))
     }
 
     async fn hash(&self, query: &str) -> Result<wire::HashReply, Status> {

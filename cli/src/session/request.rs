@@ -74,11 +74,24 @@ impl Session {
         Ok(Lines { body: self.open(uri, accept).await?, buffer: BytesMut::new() })
     }
 
+    /// Posts JSON and reads the answer as it arrives.
+    pub(crate) async fn post(&self, uri: &str, json: Vec<u8>) -> Result<Body, Error> {
+        let request = Request::post(uri)
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Body::from(json))
+            .map_err(|error| Error::InvalidRequest(format!("POST {uri}: {error}")))?;
+        self.exchange(uri, request).await
+    }
+
     async fn open(&self, uri: &str, accept: Accept) -> Result<Body, Error> {
         let request = Request::get(uri)
             .header(header::ACCEPT, accept.header())
             .body(Body::empty())
             .map_err(|error| Error::InvalidRequest(format!("GET {uri}: {error}")))?;
+        self.exchange(uri, request).await
+    }
+
+    async fn exchange(&self, uri: &str, request: Request<Body>) -> Result<Body, Error> {
         let response = self.client.kube().send(request).await.map_err(|error| {
             Error::Transport { message: innermost(&error), outcome_unknown: false }
         })?;
