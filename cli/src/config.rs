@@ -64,6 +64,10 @@ pub(crate) struct ServerSettings {
     #[arg(long, env = "KONTIKI_NO_AGENT", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[serde(skip_serializing_if = "Option::is_none")]
     no_agent: Option<bool>,
+    /// Run the replicated store alone, with etcd's API, for other software
+    #[arg(long, env = "KONTIKI_STORE_ONLY", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    store_only: Option<bool>,
     /// Addresses of pods [default: 10.42.0.0/16]
     #[arg(long, env = "KONTIKI_CLUSTER_CIDR", value_name = "CIDR", value_delimiter = ',')]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -193,6 +197,9 @@ pub(crate) struct ClusterSettings {
     pub(crate) cluster_dns: Vec<IpAddr>,
     pub(crate) cluster_domain: String,
     pub(crate) service_node_port_range: PortRange,
+    /// Its members are a store for other software, and nothing else.
+    #[serde(default)]
+    pub(crate) store_only: bool,
 }
 
 /// Checked: a server.
@@ -290,7 +297,7 @@ impl Server {
             api_port,
             store_port,
             peer_port,
-            with_agent: !settings.no_agent.unwrap_or(false),
+            with_agent: !settings.no_agent.unwrap_or(false) && !cluster.store_only,
             cluster,
             node_monitor_grace_period: settings.node_monitor_grace_period.unwrap_or(second * 40),
             node_monitor_period: settings.node_monitor_period.unwrap_or(second * 5),
@@ -314,6 +321,10 @@ impl Server {
 
     pub(crate) fn api_listen(&self) -> SocketAddr {
         SocketAddr::new(self.bind_address, self.api_port)
+    }
+
+    pub(crate) fn store_listen(&self) -> SocketAddr {
+        SocketAddr::new(self.bind_address, self.store_port)
     }
 
     pub(crate) fn peer_listen(&self) -> SocketAddr {
@@ -356,6 +367,7 @@ fn cluster_settings(settings: &ServerSettings) -> Result<ClusterSettings> {
         cluster_dns,
         cluster_domain: "cluster.local".to_owned(),
         service_node_port_range: settings.service_node_port_range.unwrap_or_default(),
+        store_only: settings.store_only.unwrap_or(false),
     })
 }
 

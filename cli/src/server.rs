@@ -6,13 +6,18 @@
 //!                         scheduler, controllers <----+----> agent (unless --no-agent)
 //! ```
 //!
+//! On the store's port every server speaks etcd's API ([`clients`]). With `--store-only` that is
+//! all that it is for ([`store_only`]).
+//!
 //! The parts meet only through the API: each has a client of its own identity, whose transport is
 //! the API server's service in this process.
 
 mod bootstrap;
+mod clients;
 mod components;
 mod membership;
 mod operations;
+mod store_only;
 mod tokens;
 
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
@@ -27,7 +32,7 @@ use kontiki_client::Client;
 use kontiki_raft::{PeerTls, Start, Store, Timing};
 use tokio::net::TcpListener;
 
-use self::{bootstrap::Prepared, operations::Operations};
+use self::{bootstrap::Prepared, clients::Clients, operations::Operations};
 use crate::{
     agent::{node, preflight},
     config::{Server, nth_address},
@@ -59,6 +64,9 @@ pub(crate) async fn run(config: Server) -> Result<()> {
     else {
         return Ok(());
     };
+    if config.cluster.store_only {
+        return store_only::run(&config, &folder, &prepared, &tasks, &mut signals).await;
+    }
     let server = Running::start(&config, &folder, &prepared, &tasks).await?;
     let outcome =
         match signals.unless_stopped(&tasks, server.go_live(&config, &folder, &prepared)).await {
@@ -79,6 +87,7 @@ struct Running {
     api: ApiServer,
     api_address: SocketAddr,
     identities: ServerIdentities,
+    clients: Clients,
     store_tasks: Tasks,
     api_tasks: Tasks,
     component_tasks: Tasks,
@@ -96,8 +105,9 @@ impl Running {
         let api_address = SocketAddr::new(advertised, config.api_port);
         let identities = issue(config, prepared, advertised)?;
         publish(folder, prepared, &identities, api_address)?;
-        // Both ports before anything else: that one is taken is the most likely surprise.
+        // All ports before anything else: that one is taken is the most likely surprise.
         let listener = listen(config.api_listen(), "--api-port").await?;
+        let mut clients = Clients::listen(config, &folder.path).await?;
         drop(listen(config.peer_listen(), "--peer-port").await?);
         let (store_tasks, api_tasks, component_tasks) =
             (tasks.child(), tasks.child(), tasks.child());
@@ -108,6 +118,7 @@ impl Running {
         .await
         .map_err(|error| anyhow!(kontiki_base::tasks::render(&error)))?;
         let options = api_options(config, prepared, &identities, api_address);
+        clients.protect(&options.prefix);
         let api = ApiServer::new(options, store.clone(), &api_tasks)
             .context("cannot start the API server")?;
         api.extend(
@@ -125,7 +136,16 @@ impl Running {
             &[b"h2", b"http/1.1"],
         )?;
         api.serve(listener, tls, &api_tasks);
-        Ok(Running { store, api, api_address, identities, store_tasks, api_tasks, component_tasks })
+        Ok(Running {
+            store,
+            api,
+            api_address,
+            identities,
+            clients,
+            store_tasks,
+            api_tasks,
+            component_tasks,
+        })
     }
 
     /// Joins the store's members, starts the components, makes the first tokens.
@@ -137,18 +157,16 @@ impl Running {
     ) -> Result<()> {
         let (state, secrets) = (&prepared.state, &prepared.secrets);
         if state.origin == Origin::Server {
-            let this = wire::Member {
-                id: self.store.id().to_string(),
-                name: config.common.node_name.clone(),
-                peer_address: SocketAddr::new(self.api_address.ip(), config.peer_port).to_string(),
-                api_address: self.api_address.to_string(),
-                client_address: SocketAddr::new(self.api_address.ip(), config.store_port)
-                    .to_string(),
-                voter: false,
-            };
+            let this = membership::this(&self.store, config, self.api_address.ip());
             membership::ensure(&self.store, this, state, secrets, &self.identities.admin).await?;
         }
         self.store.ready().await.context("the store did not become ready")?;
+        self.clients.serve(
+            &self.store,
+            &self.identities,
+            &secrets.store.roots(),
+            &self.api_tasks,
+        )?;
         self.api.ready().wait_for(|ready| *ready).await.context("the API did not become ready")?;
         components::start(config, prepared, &self.api, &self.store, &self.component_tasks);
         if state.origin == Origin::Founder {

@@ -94,6 +94,16 @@ impl Token {
         }
     }
 
+    /// The credential that follows from a seed: lower-case hexadecimal, of a hash.
+    pub(crate) fn derived(ca_fingerprint: &str, seed: &str) -> Token {
+        let (id, rest) = seed.split_at(ID_LENGTH);
+        Token {
+            ca_fingerprint: ca_fingerprint.to_owned(),
+            id: id.to_owned(),
+            secret: rest[..SECRET_LENGTH].to_owned(),
+        }
+    }
+
     /// What goes into the `Authorization` header.
     pub(crate) fn bearer(&self) -> String {
         format!("{}.{}", self.id, self.secret)

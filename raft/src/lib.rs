@@ -11,13 +11,14 @@
 //! peer       members talking to each other over mutual TLS
 //! store      the handle: proposing, reading, leading, leases, compaction, membership
 //! backup     archives of the state, and new lives after a disaster
+//! etcd       the handle, served to clients of etcd's
 //! ```
 //!
 //! `Raft<..>` is instantiated here only, behind a handle without type parameters.
 
-pub mod types;
-
 pub mod backup;
+pub mod etcd;
+pub mod types;
 
 mod codec;
 mod command;
@@ -38,6 +39,6 @@ mod watch;
 pub use error::{Error, Refusal};
 pub use kontiki_base::Fence;
 pub use options::{Options, PeerTls, Start, Timing};
-pub use store::{PROTOCOL_VERSION, Store};
+pub use store::{PROTOCOL_VERSION, Status, Store};
 pub use types::*;
 pub use watch::{ProgressRequest, Watch, WatchError};

@@ -11,6 +11,7 @@ mod membership;
 mod open;
 mod proposing;
 mod read_index;
+mod status;
 
 use std::{sync::Arc, time::Duration};
 
@@ -37,8 +38,8 @@ use crate::{
 };
 use kontiki_base::tasks::Tasks;
 
-pub use self::open::PROTOCOL_VERSION;
 use self::read_index::ReadIndexes;
+pub use self::{open::PROTOCOL_VERSION, status::Status};
 pub(crate) use self::{
     open::{ClusterIdentity, Identified, new_identity, stored_identity},
     proposing::Attempt,

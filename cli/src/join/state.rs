@@ -120,6 +120,7 @@ mod tests {
                 cluster_dns: vec![],
                 cluster_domain: "cluster.local".to_owned(),
                 service_node_port_range: crate::config::PortRange::default(),
+                store_only: false,
             },
             servers: vec!["10.0.0.1:6443".to_owned()],
         };

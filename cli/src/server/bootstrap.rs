@@ -46,7 +46,18 @@ pub(crate) async fn prepare(config: &Server, folder: &DataFolder) -> Result<Prep
             (secrets, state)
         }
     };
+    check_kind(config.cluster.store_only, state.cluster.store_only)?;
     Ok(Prepared { secrets, state, pki })
+}
+
+/// A cluster is a store for other software or a Kubernetes, never both: what an API server keeps
+/// in its store, nobody else may write.
+fn check_kind(asked: bool, is: bool) -> Result<()> {
+    match (asked, is) {
+        (false, true) => bail!("this cluster is a store only; start its servers with --store-only"),
+        (true, false) => bail!("this cluster is a Kubernetes; --store-only is not for its servers"),
+        _ => Ok(()),
+    }
 }
 
 fn found(config: &Server, saved: Option<Secrets>) -> Result<(Secrets, State)> {
@@ -80,6 +91,7 @@ async fn join(
     if fingerprint != token.ca_fingerprint {
         bail!("{host} handed out another CA than the token's");
     }
+    check_kind(config.cluster.store_only, reply.cluster.store_only)?;
     tracing::info!("joining the cluster of {host}");
     let state = State {
         origin: Origin::Server,

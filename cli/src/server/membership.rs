@@ -1,6 +1,9 @@
 //! Becoming a member of the store: a joined server asks until a leader has added it.
 
-use std::time::Duration;
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail};
 use http::Method;
@@ -9,12 +12,26 @@ use kontiki_client::{Client, ConnectOptions, ServerList};
 use kontiki_raft::Store;
 
 use crate::{
+    config::Server,
     join::{
         state::State,
         wire::{MEMBERS_PATH, Member},
     },
     pki::Secrets,
 };
+
+/// This server as a member that asks to be added.
+pub(super) fn this(store: &Store, config: &Server, advertised: IpAddr) -> Member {
+    let at = |port| SocketAddr::new(advertised, port).to_string();
+    Member {
+        id: store.id().to_string(),
+        name: config.common.node_name.clone(),
+        peer_address: at(config.peer_port),
+        api_address: at(config.api_port),
+        client_address: at(config.store_port),
+        voter: false,
+    }
+}
 
 /// Asks the servers that the folder remembers, until this member is one. Returns at once where it
 /// is one already: the folder knows.

@@ -61,6 +61,11 @@ impl Operations {
     async fn answer(&self, user: &UserInfo, request: &Request<Bytes>) -> Result<Vec<u8>, Status> {
         let path = request.uri().path();
         match (request.method(), path) {
+            (&Method::POST, wire::JOIN_AGENT_PATH | wire::RENEW_PATH)
+                if self.cluster.store_only =>
+            {
+                Err(Status::bad_request("this cluster is a store only: it has no workers"))
+            }
             (&Method::POST, wire::JOIN_AGENT_PATH) => {
                 allow(user, &[Role::Agent.group(), Role::Server.group(), MASTERS])?;
                 encode(&self.join_agent(&decode(request)?)?)

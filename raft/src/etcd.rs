@@ -1,0 +1,68 @@
+//! etcd's v3 API: what tools, clients and test harnesses of the field speak.
+//!
+//! ```text
+//! server     TLS, connections, and which service a path belongs to; health, version, metrics
+//!   kv, lease, cluster, maintenance, auth, watch, lock    one file per service
+//!     requests   what clients send, checked and in the store's words: pure
+//!     answers    what the store said, in etcd's words: pure
+//!     errors     etcd's codes and texts
+//!     api        what all services share: the store, headers, who may write what
+//! ```
+//!
+//! The services run on the caller's runtime, never on Raft's. Keys and values are not copied
+//! between the wire and the store: messages hold slices of the buffer that was received.
+
+mod answers;
+mod api;
+mod auth;
+mod cluster;
+mod errors;
+mod kv;
+mod lease;
+mod maintenance;
+mod plain;
+mod requests;
+mod server;
+
+use bytes::Bytes;
+use kontiki_base::tls::{Identity, Roots};
+
+pub use self::server::serve;
+
+/// The version of etcd whose API this is: clients decide by it which features they may use.
+pub const API_VERSION: &str = "3.6.0";
+
+/// How the API is served.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What clients are shown.
+    pub identity: Identity,
+    /// Who signs clients: a certificate is all that they need, and without one there is nothing.
+    pub roots: Roots,
+    /// Keys below this prefix are somebody's who writes them in another way: they can be read
+    /// and watched here, not written.
+    pub read_only: Option<Bytes>,
+}
+
+/// Generated from `proto/etcd/`.
+#[expect(
+    clippy::allow_attributes_without_reason,
+    clippy::too_many_lines,
+    unreachable_pub,
+    unused_qualifications,
+    reason = "generated"
+)]
+mod proto {
+    pub(super) mod authpb {
+        tonic::include_proto!("authpb");
+    }
+    pub(super) mod mvccpb {
+        tonic::include_proto!("mvccpb");
+    }
+    pub(super) mod etcdserverpb {
+        tonic::include_proto!("etcdserverpb");
+    }
+
+    /// What reflection tells.
+    pub(super) const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/etcd.bin"));
+}
