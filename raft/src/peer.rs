@@ -8,6 +8,7 @@
 mod campaign;
 mod client;
 mod dial;
+mod forward;
 mod grpc;
 mod handshake;
 mod server;

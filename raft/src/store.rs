@@ -298,6 +298,13 @@ impl Store {
     }
 }
 
+impl Inner {
+    /// Tasks that stop with the store.
+    pub(crate) fn tasks(&self) -> &Tasks {
+        &self.tasks
+    }
+}
+
 fn unexpected(reply: &Reply) -> Error {
     Error::Storage(std::io::Error::other(format!("the reply {reply:?} is of another command")))
 }

@@ -19,7 +19,7 @@ use tonic::{Code, Status};
 
 use super::{
     Peers, frame, open, snapshot,
-    transport::{Lane, Method, Outgoing, Upload},
+    transport::{Lane, Method, Outgoing, Pipe, Upload},
 };
 use crate::{
     metrics,
@@ -125,9 +125,10 @@ impl Connection {
         let requests = futures::stream::once(std::future::ready(first)).chain(input);
         let frames = Outgoing::new(requests.map(|request| frame(&request)));
         let call = self.peers.call(self.to, self.lane)?;
-        let answers = timeout(STREAM_SETUP_MAX, self.peers.transport().append(call, frames))
-            .await
-            .map_err(|_| late())??;
+        let answers =
+            timeout(STREAM_SETUP_MAX, self.peers.transport().stream(call, Pipe::Append, frames))
+                .await
+                .map_err(|_| late())??;
         let answers = answers.map(|answer| {
             answer
                 .and_then(|answer| open::<StreamAppendResult<C>>(&answer))

@@ -2,12 +2,15 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use kontiki_base::tasks::Tasks;
 use parking_lot::Mutex;
-use tokio::time::timeout;
+use tokio::{runtime::Handle, time::timeout};
 use tonic::Status;
 
 use super::{
-    Administration, Forwarded, LeaseQuery, frame,
+    Administration, Forwarded, LeaseQuery,
+    forward::{Home, Lines, ReadIndex},
+    frame,
     handshake::Claim,
     open,
     proto::Frame,
@@ -34,15 +37,26 @@ struct Inner {
     addresses: Mutex<HashMap<MemberId, String>>,
     /// Heartbeats in a row that a member has missed.
     missed: Mutex<HashMap<MemberId, u32>>,
+    home: Home,
+    proposals: Lines<Proposal>,
+    read_indexes: Lines<ReadIndex>,
 }
 
 impl Peers {
-    pub(crate) fn new(identified: Arc<Identified>, transport: Arc<dyn Transport>) -> Peers {
+    /// Streams to peers live in the runtime in which this is called.
+    pub(crate) fn new(
+        identified: Arc<Identified>,
+        transport: Arc<dyn Transport>,
+        tasks: &Tasks,
+    ) -> Peers {
         Peers(Arc::new(Inner {
             identified,
             transport,
             addresses: Mutex::default(),
             missed: Mutex::default(),
+            home: Home { tasks: tasks.clone(), runtime: Handle::current() },
+            proposals: Lines::default(),
+            read_indexes: Lines::default(),
         }))
     }
 
@@ -127,12 +141,12 @@ impl Peers {
 
     /// Forwards a proposal to the leader.
     pub(crate) async fn propose(&self, to: MemberId, proposal: &Proposal) -> Attempt<Reply> {
-        answered(self.ask(to, Lane::Forward, Method::Propose, frame(proposal)).await)
+        self.0.proposals.ask(self, &self.0.home, to, proposal.clone()).await
     }
 
     /// Asks the leader for a read index.
     pub(crate) async fn read_index(&self, to: MemberId) -> Attempt<u64> {
-        answered(self.ask(to, Lane::Forward, Method::ReadIndex, Frame::default()).await)
+        self.0.read_indexes.ask(self, &self.0.home, to, ReadIndex).await
     }
 
     /// Asks the leader to change the membership.
@@ -153,9 +167,7 @@ impl Peers {
 fn answered<T: serde::de::DeserializeOwned>(answer: Result<Frame, Status>) -> Attempt<T> {
     let forwarded = answer.and_then(|answer| open::<Forwarded<T>>(&answer));
     match forwarded {
-        Ok(Forwarded::Done(answer)) => Attempt::Done(answer),
-        Ok(Forwarded::Again(reason)) => Attempt::Again(reason),
-        Ok(Forwarded::Refused(reason)) => Attempt::Refused(reason),
+        Ok(forwarded) => forwarded.into(),
         Err(status) => Attempt::Again(status.message().to_owned()),
     }
 }

@@ -18,7 +18,7 @@ use super::{
     MESSAGE_BYTES_MAX,
     proto::{Frame, peer_client::PeerClient},
     tls,
-    transport::{Call, Frames, Lane, Method, Outgoing, Transport, Upload},
+    transport::{Call, Frames, Lane, Method, Outgoing, Pipe, Transport, Upload},
 };
 use crate::{error::Error, options::Options, types::MemberId};
 
@@ -110,8 +110,6 @@ impl Transport for Grpc {
                 Method::Vote => client.vote(request).await,
                 Method::PreVote => client.pre_vote(request).await,
                 Method::TransferLeader => client.transfer_leader(request).await,
-                Method::Propose => client.propose(request).await,
-                Method::ReadIndex => client.read_index(request).await,
                 Method::Administer => client.administer(request).await,
                 Method::Lease => client.lease(request).await,
             };
@@ -119,9 +117,20 @@ impl Transport for Grpc {
         })
     }
 
-    fn append(&self, call: Call, requests: Outgoing) -> BoxFuture<'_, Result<Frames, Status>> {
+    fn stream(
+        &self,
+        call: Call,
+        what: Pipe,
+        questions: Outgoing,
+    ) -> BoxFuture<'_, Result<Frames, Status>> {
         Box::pin(async move {
-            let answers = self.client(&call)?.append_stream(request(&call, requests)).await?;
+            let mut client = self.client(&call)?;
+            let request = request(&call, questions);
+            let answers = match what {
+                Pipe::Append => client.append_stream(request).await?,
+                Pipe::Propose => client.propose(request).await?,
+                Pipe::ReadIndex => client.read_index(request).await?,
+            };
             Ok(answers.into_inner().boxed())
         })
     }

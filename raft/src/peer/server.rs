@@ -33,7 +33,7 @@ use super::{
     },
     service::{Caller, Complaints, Service, Session},
     tls,
-    transport::{Frames, Method},
+    transport::{Frames, Method, Pipe},
 };
 use crate::{error::Error, options::Options};
 
@@ -214,11 +214,22 @@ impl Service {
         let (caller, question) = parts(request)?;
         self.answer(method, &caller, question).await.map(Response::new)
     }
+
+    fn pipe(
+        &self,
+        what: Pipe,
+        request: Request<Streaming<Frame>>,
+    ) -> Result<Response<Frames>, Status> {
+        let (caller, frames) = parts(request)?;
+        self.stream(what, &caller, frames.boxed()).map(Response::new)
+    }
 }
 
 #[tonic::async_trait]
 impl Peer for Service {
     type AppendStreamStream = Frames;
+    type ProposeStream = Frames;
+    type ReadIndexStream = Frames;
 
     async fn hello(&self, request: Request<Frame>) -> Answer {
         self.unary(Method::Hello, request).await
@@ -228,8 +239,7 @@ impl Peer for Service {
         &self,
         request: Request<Streaming<Frame>>,
     ) -> Result<Response<Frames>, Status> {
-        let (caller, frames) = parts(request)?;
-        self.append(&caller, frames.boxed()).map(Response::new)
+        self.pipe(Pipe::Append, request)
     }
 
     async fn append(&self, request: Request<Frame>) -> Answer {
@@ -253,12 +263,18 @@ impl Peer for Service {
         self.install(&caller, parts.boxed()).await.map(Response::new)
     }
 
-    async fn propose(&self, request: Request<Frame>) -> Answer {
-        self.unary(Method::Propose, request).await
+    async fn propose(
+        &self,
+        request: Request<Streaming<Frame>>,
+    ) -> Result<Response<Frames>, Status> {
+        self.pipe(Pipe::Propose, request)
     }
 
-    async fn read_index(&self, request: Request<Frame>) -> Answer {
-        self.unary(Method::ReadIndex, request).await
+    async fn read_index(
+        &self,
+        request: Request<Streaming<Frame>>,
+    ) -> Result<Response<Frames>, Status> {
+        self.pipe(Pipe::ReadIndex, request)
     }
 
     async fn administer(&self, request: Request<Frame>) -> Answer {

@@ -12,19 +12,14 @@ use tokio::time::Instant;
 use tonic::Status;
 
 use super::{
-    Administration, Forwarded, LeaseQuery, campaign, frame,
+    Administration, Forwarded, LeaseQuery, campaign, forward, frame,
     handshake::{self, Claim, Verdict},
     open,
     proto::Frame,
     snapshot,
-    transport::{Frames, Method},
+    transport::{Frames, Method, Pipe},
 };
-use crate::{
-    command::Proposal,
-    state::snapshot::SnapshotFiles,
-    store::{Attempt, Inner},
-    types::MemberId,
-};
+use crate::{state::snapshot::SnapshotFiles, store::Inner, types::MemberId};
 
 /// How often a refused peer is mentioned.
 const COMPLAINT_EVERY: Duration = Duration::from_secs(60);
@@ -140,9 +135,7 @@ impl Service {
     ) -> Result<Frame, Status> {
         let raft = &self.inner.raft;
         match method {
-            Method::Propose | Method::ReadIndex | Method::Administer | Method::Lease => {
-                self.admit_member(caller)?;
-            }
+            Method::Administer | Method::Lease => self.admit_member(caller)?,
             _ => self.admit(caller)?,
         }
         match method {
@@ -164,24 +157,40 @@ impl Service {
                 let answer = raft.handle_transfer_leader(transfer).await.map_err(stopped)?;
                 Ok(frame(&answer))
             }
-            Method::Propose => {
-                let proposal: Proposal = open(&question)?;
-                Ok(forwarded(self.inner.propose_here(proposal).await))
-            }
-            Method::ReadIndex => Ok(forwarded(self.inner.read_index_here().await)),
             Method::Administer => {
                 let what: Administration = open(&question)?;
-                Ok(forwarded(self.inner.administer_here(&what).await))
+                Ok(frame(&Forwarded::from(self.inner.administer_here(&what).await)))
             }
             Method::Lease => {
                 let query: LeaseQuery = open(&question)?;
-                Ok(forwarded(self.inner.lease_here(query).await))
+                Ok(frame(&Forwarded::from(self.inner.lease_here(query).await)))
             }
         }
     }
 
-    /// Takes log entries in, and answers in their order.
-    pub(crate) fn append(&self, caller: &Caller, frames: Frames) -> Result<Frames, Status> {
+    /// Answers the questions of a stream in their order.
+    pub(crate) fn stream(
+        &self,
+        what: Pipe,
+        caller: &Caller,
+        frames: Frames,
+    ) -> Result<Frames, Status> {
+        match what {
+            Pipe::Append => self.append(caller, frames),
+            Pipe::Propose => {
+                self.admit_member(caller)?;
+                let from = caller.claim.from;
+                Ok(forward::serve(&self.inner, from, frames, forward::propose))
+            }
+            Pipe::ReadIndex => {
+                self.admit_member(caller)?;
+                let from = caller.claim.from;
+                Ok(forward::serve(&self.inner, from, frames, forward::read_index))
+            }
+        }
+    }
+
+    fn append(&self, caller: &Caller, frames: Frames) -> Result<Frames, Status> {
         self.admit(caller)?;
         // A message that cannot be read ends the stream: the leader begins again.
         let requests = tokio_stream::StreamExt::map_while(frames, |read| {
@@ -210,14 +219,4 @@ impl Service {
 
 fn stopped(error: impl std::fmt::Display) -> Status {
     Status::unavailable(error.to_string())
-}
-
-fn forwarded<T: serde::Serialize>(attempt: Attempt<T>) -> Frame {
-    let answer = match attempt {
-        Attempt::Done(answer) => Forwarded::Done(answer),
-        Attempt::Again(reason) => Forwarded::Again(reason),
-        Attempt::Refused(reason) => Forwarded::Refused(reason),
-        Attempt::Stopped => Forwarded::Again("the store there is stopping".to_owned()),
-    };
-    frame(&answer)
 }

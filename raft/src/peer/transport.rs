@@ -31,10 +31,19 @@ pub(crate) enum Method {
     Vote,
     PreVote,
     TransferLeader,
-    Propose,
-    ReadIndex,
     Administer,
     Lease,
+}
+
+/// Calls that stay open: many frames in both directions, answers in the order of their questions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pipe {
+    /// Log entries.
+    Append,
+    /// Proposals of a member's callers, to the leader.
+    Propose,
+    /// How far linearizable reads must have applied, from the leader.
+    ReadIndex,
 }
 
 /// Calls that send many frames and get one answer.
@@ -85,8 +94,13 @@ pub(crate) trait Transport: Send + Sync {
         question: Frame,
     ) -> BoxFuture<'_, Result<Frame, Status>>;
 
-    /// Log entries, pipelined: answers come in order.
-    fn append(&self, call: Call, requests: Outgoing) -> BoxFuture<'_, Result<Frames, Status>>;
+    /// Many frames in both directions.
+    fn stream(
+        &self,
+        call: Call,
+        what: Pipe,
+        questions: Outgoing,
+    ) -> BoxFuture<'_, Result<Frames, Status>>;
 
     /// Many frames, one answer.
     fn upload(

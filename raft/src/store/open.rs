@@ -181,7 +181,7 @@ async fn start(
     })?;
     let member = identified.member;
     let identified = Arc::new(identified);
-    let peers = Peers::new(identified.clone(), environment.transport(&options)?);
+    let peers = Peers::new(identified.clone(), environment.transport(&options)?, &tasks);
     let raft = Raft::new(member.0, Arc::new(config), peers.clone(), log.clone(), machine)
         .await
         .map_err(|error| Error::Storage(io::Error::other(error)))?;

@@ -2,6 +2,7 @@
 
 use std::{future::Future, time::Duration};
 
+use futures::{StreamExt, stream::BoxStream};
 use kontiki_base::backoff::Backoff;
 use openraft::errors::{ClientWriteError, RaftError};
 use tokio::time::{Instant, timeout};
@@ -11,6 +12,7 @@ use crate::{
     command::{Command, Envelope, Proposal, Reply},
     error::Error,
     metrics,
+    raft_types::TypeConfig,
     types::{Leadership, MemberId},
 };
 
@@ -93,17 +95,39 @@ impl Inner {
     }
 
     /// Proposes on this member, which should be leading.
-    pub(crate) async fn propose_here(&self, proposal: Proposal) -> Attempt<Reply> {
+    async fn propose_here(&self, proposal: Proposal) -> Attempt<Reply> {
         match self.raft.client_write(proposal).await {
             Ok(written) => Attempt::Done(written.data),
-            Err(RaftError::APIError(
-                ClientWriteError::ForwardToLeader(forward)
-                | ClientWriteError::LogEntryDiscarded(forward),
-            )) => Attempt::Again(forward.to_string()),
-            Err(RaftError::APIError(error)) => Attempt::Again(error.to_string()),
+            Err(RaftError::APIError(error)) => not_written(&error),
             Err(RaftError::Fatal(_)) => Attempt::Stopped,
         }
     }
+
+    /// Proposes together what came together; answers come in the same order. `None` when Raft
+    /// has stopped.
+    pub(crate) async fn propose_many_here(
+        &self,
+        proposals: Vec<Proposal>,
+    ) -> Option<BoxStream<'static, Attempt<Reply>>> {
+        let count = proposals.len();
+        let written = self.raft.client_write_many(proposals).await.ok()?;
+        let answers = written.map(|written| match written {
+            Ok(Ok(written)) => Attempt::Done(written.response),
+            Ok(Err(error)) => not_written(&error),
+            Err(_) => Attempt::Stopped,
+        });
+        // It ends with the first failure of Raft itself: the others have failed with it.
+        let stopped = futures::stream::repeat_with(|| Attempt::Stopped);
+        Some(answers.chain(stopped).take(count).boxed())
+    }
+}
+
+fn not_written(error: &ClientWriteError<TypeConfig>) -> Attempt<Reply> {
+    Attempt::Again(match error {
+        ClientWriteError::ForwardToLeader(forward)
+        | ClientWriteError::LogEntryDiscarded(forward) => forward.to_string(),
+        other => other.to_string(),
+    })
 }
 
 fn has_moved(now: &Leadership, from: MemberId) -> bool {
