@@ -4,7 +4,7 @@
 //!
 //! [`api`] measures requests, lists and watches; [`schedule`] measures a scheduler with nodes
 //! that exist only as objects. Both speak through [`connection`]s of their own, one per simulated
-//! client, and report rows ([`report`]).
+//! client, and report rows ([`report`]). [`store`] measures a store by etcd's API.
 
 pub mod api;
 pub mod connection;
@@ -14,5 +14,6 @@ pub mod objects;
 pub mod process;
 pub mod report;
 pub mod schedule;
+pub mod store;
 pub mod target;
 pub mod watch;

@@ -29,6 +29,8 @@ pub struct Usage {
     pub cpu_seconds: f64,
     /// Resident memory in bytes.
     pub rss: u64,
+    /// The part of it that is the process's own, not pages of files.
+    pub anonymous: u64,
     /// Highest resident memory so far, in bytes.
     pub peak_rss: u64,
 }
@@ -60,6 +62,7 @@ fn parse(stat: &str, status: &str, ticks_per_second: f64) -> Result<Usage> {
     Ok(Usage {
         cpu_seconds: (user + system) / ticks_per_second,
         rss: kibibytes("VmRSS:"),
+        anonymous: kibibytes("RssAnon:"),
         peak_rss: kibibytes("VmHWM:"),
     })
 }
@@ -105,9 +108,10 @@ mod tests {
     #[test]
     fn stat_and_status_are_read() {
         let stat = "42 (a b) c) S 1 2 3 4 5 6 7 8 9 10 150 50 0 0 20 0";
-        let status = "Name:\tx\nVmHWM:\t    3 kB\nVmRSS:\t    2 kB\n";
+        let status = "Name:\tx\nVmHWM:\t    3 kB\nVmRSS:\t    2 kB\nRssAnon:\t    1 kB\n";
         let usage = parse(stat, status, 100.0).unwrap();
-        assert_eq!(usage, Usage { cpu_seconds: 2.0, rss: 2048, peak_rss: 3072 });
+        let expected = Usage { cpu_seconds: 2.0, rss: 2048, anonymous: 1024, peak_rss: 3072 };
+        assert_eq!(usage, expected);
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! The load generators: builds them and the product in one profile, and runs them.
 //!
-//! With arguments, they go to `kontiki-bench` as they are. Without, the whole report is made
-//! against a server of its own: time to ready, memory when idle, size of the binary, then each
-//! generator. Results are lines of JSON on stdout.
+//! `store` compares the store with a peer, both started for it: see `kontiki-bench store --help`
+//! for what else it measures. Other arguments go to `kontiki-bench` as they are. Without any, the
+//! whole report is made against a server of its own: time to ready, memory when idle, size of the
+//! binary, then each generator. Results are lines of JSON on stdout.
 
 use std::{
     fs,
@@ -30,6 +31,11 @@ const SETTLE: Duration = Duration::from_secs(5);
 pub(crate) fn run(environment: &Environment, arguments: &[String]) -> Result<()> {
     setup::run(environment, &[])?;
     demo::build(environment)?;
+    if let Some(("store", rest)) = arguments.split_first().map(|(verb, rest)| (verb.as_str(), rest))
+    {
+        let product = demo::product(environment).display().to_string();
+        return run_command(generator(environment).args(store_arguments(rest, &product)));
+    }
     if !arguments.is_empty() {
         return run_command(generator(environment).args(arguments));
     }
@@ -53,6 +59,37 @@ pub(crate) fn run(environment: &Environment, arguments: &[String]) -> Result<()>
 
 fn generator(environment: &Environment) -> Command {
     Command::new(environment.target.join(demo::PROFILE).join("kontiki-bench"))
+}
+
+/// Verbs of the store's generator that start members.
+const STORE_VERBS: &[&str] = &["churn", "compare", "failover", "scale"];
+/// What the generator is given for `store ARGUMENTS...`: a comparison unless another verb is
+/// named, our binary, and the peer's for `--peer etcd` and `--peer etcd=PATH`.
+fn store_arguments(arguments: &[String], product: &str) -> Vec<String> {
+    let mut given = arguments.iter().map(String::as_str).peekable();
+    let mut words = vec!["store".to_owned()];
+    match given.peek() {
+        Some(&"run" | &"help") => {
+            return words.into_iter().chain(given.map(str::to_owned)).collect();
+        }
+        Some(verb) if STORE_VERBS.contains(verb) => words.extend(given.next().map(str::to_owned)),
+        _ => words.push("compare".to_owned()),
+    }
+    words.extend(["--kontiki".to_owned(), product.to_owned()]);
+    while let Some(word) = given.next() {
+        let peer = match word {
+            "--peer" => given.next(),
+            _ => word.strip_prefix("--peer="),
+        };
+        match peer {
+            Some(peer) => {
+                let path = peer.strip_prefix("etcd=").unwrap_or(peer);
+                words.extend(["--peer".to_owned(), path.to_owned()]);
+            }
+            None => words.push(word.to_owned()),
+        }
+    }
+    words
 }
 
 /// A server that is measured. It ends with this value, and its folder goes.
@@ -126,5 +163,24 @@ impl Drop for Server {
             say(&format!("cannot stop the server: {error}"));
         }
         let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_store_is_compared_unless_another_verb_is_named() {
+        let cases = [
+            ("", "store compare --kontiki k"),
+            ("--peer etcd --quick put", "store compare --kontiki k --peer etcd --quick put"),
+            ("scale --peer=etcd=bin/etcd", "store scale --kontiki k --peer bin/etcd"),
+            ("run --endpoints a:1", "store run --endpoints a:1"),
+        ];
+        for (given, expected) in cases {
+            let given: Vec<String> = given.split_whitespace().map(str::to_owned).collect();
+            assert_eq!(store_arguments(&given, "k").join(" "), expected);
+        }
     }
 }
