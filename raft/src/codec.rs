@@ -15,6 +15,12 @@ pub(crate) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
     postcard::to_extend(value, vec![FORMAT]).expect("encoding into memory cannot fail")
 }
 
+/// Bytes that a value has when it is encoded.
+pub(crate) fn size<T: Serialize>(value: &T) -> usize {
+    let size = postcard::ser_flavors::Size::default();
+    postcard::serialize_with_flavor(value, size).expect("counting bytes cannot fail")
+}
+
 /// Decodes what [`encode`] wrote. `what` names it in errors.
 pub(crate) fn decode<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T, Corrupt> {
     let (format, body) =

@@ -36,6 +36,9 @@ pub enum Error {
         /// What the last attempt ended with.
         last: String,
     },
+    /// More is waiting than this member takes; nothing was done.
+    #[error("too many requests")]
+    TooManyRequests,
     /// The member is stopping or has stopped.
     #[error("the store is shut down")]
     ShutDown,

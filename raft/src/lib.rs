@@ -18,6 +18,8 @@
 
 pub mod backup;
 pub mod etcd;
+#[doc(hidden)]
+pub mod failpoints;
 pub mod types;
 
 mod codec;

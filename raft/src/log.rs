@@ -41,7 +41,9 @@ use self::{
     tail::Tail,
 };
 use crate::{
-    codec, metrics,
+    codec,
+    failpoints::{Step, pass},
+    metrics,
     raft_types::{Entry, LogId, TypeConfig, Vote},
 };
 
@@ -104,8 +106,10 @@ impl LogStore {
 
     /// Writes such a value; durable on return.
     pub(crate) fn write_own<T: Serialize>(&self, key: &str, value: &T) -> io::Result<()> {
+        pass(Step::OwnWrite)?;
         self.write_meta(&format!("own/{key}"), value)?;
-        self.shared.disk.sync()
+        self.shared.disk.sync()?;
+        pass(Step::OwnWritten)
     }
 
     fn read_meta<T: DeserializeOwned>(&self, key: &str) -> io::Result<Option<T>> {
@@ -200,8 +204,10 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
+        pass(Step::VoteWrite)?;
         self.write_meta(KEY_VOTE, vote)?;
-        flusher::timed_sync(&*self.shared.disk)
+        flusher::timed_sync(&*self.shared.disk)?;
+        pass(Step::VoteWritten)
     }
 
     // Not synced: the next append's sync covers it, and an older value only means that more
@@ -209,7 +215,8 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
         let index = committed.map_or(0, |id| i64::try_from(id.index).unwrap_or(i64::MAX));
         metrics::store().proposals_committed.set(index);
-        self.write_meta(KEY_COMMITTED, &committed)
+        self.write_meta(KEY_COMMITTED, &committed)?;
+        pass(Step::CommittedWritten)
     }
 
     async fn read_committed(&mut self) -> io::Result<Option<LogId>> {
@@ -223,7 +230,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     {
         let appended: Vec<Entry> = entries.into_iter().collect();
         let sealed = |entry: &Entry| LogWrite::Entry(entry.index(), codec::seal(entry));
+        pass(Step::LogAppend)?;
         self.shared.disk.write(appended.iter().map(sealed).collect())?;
+        pass(Step::LogAppended)?;
         let last = appended.last().map(|entry| entry.index());
         self.shared.tail.lock().append(appended);
         let ticket = self.shared.durable.ticket(last);
@@ -231,11 +240,13 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {
+        pass(Step::LogTruncate)?;
         let first_gone = last.map_or(0, |id| id.index + 1);
         self.shared.durable.truncate(last.map(|id| id.index));
         self.shared.tail.lock().truncate(first_gone);
         // Not synced: whatever is appended in place of it is, by the same write-ahead log.
-        self.shared.disk.write(vec![LogWrite::Remove(first_gone..u64::MAX)])
+        self.shared.disk.write(vec![LogWrite::Remove(first_gone..u64::MAX)])?;
+        pass(Step::LogTruncated)
     }
 
     async fn purge(&mut self, last: LogId) -> io::Result<()> {
@@ -248,7 +259,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         if from < first_kept {
             writes.push(LogWrite::Remove(from..first_kept));
         }
+        pass(Step::LogPurge)?;
         self.shared.disk.write(writes)?;
+        pass(Step::LogPurged)?;
         self.shared.disk.reclaim(from..first_kept)?;
         self.shared.tail.lock().purge(first_kept);
         self.shared.durable.raise(last.index);

@@ -1,11 +1,15 @@
 //! What the store tells about itself, under etcd's names.
 
+mod health;
+
 use std::sync::OnceLock;
 
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntGauge, exponential_buckets,
     register_histogram, register_histogram_vec, register_int_counter, register_int_gauge,
 };
+
+pub(crate) use self::health::health;
 
 /// The store's metrics; members in one process share them.
 pub(crate) struct StoreMetrics {

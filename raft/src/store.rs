@@ -147,6 +147,7 @@ impl Store {
     /// Waits until this member has applied everything that was acknowledged anywhere before the
     /// call, and says its revision.
     pub async fn read_index(&self) -> Result<Revision, Error> {
+        let _place = self.0.read_indexes.enter()?;
         let index = self.0.read_indexes.next().await?;
         let mut applied = self.0.shared.watch_applied();
         let reached = applied.wait_for(|applied| applied.next_index > index);

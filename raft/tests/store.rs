@@ -10,5 +10,11 @@ mod cluster;
 mod crash;
 #[path = "store/lab.rs"]
 mod lab;
+#[path = "store/partition.rs"]
+mod partition;
+#[path = "store/pause.rs"]
+mod pause;
+#[path = "store/process.rs"]
+mod process;
 #[path = "store/single.rs"]
 mod single;

@@ -41,6 +41,7 @@ answers! {
     STOPPED               Unavailable        "server stopped";
     TIMED_OUT             Unavailable        "request timed out";
     TOO_FEW_STARTED       FailedPrecondition "re-configuration failed due to not enough started members";
+    TOO_MANY_REQUESTS     ResourceExhausted  "too many requests";
     TOO_MANY_OPERATIONS   InvalidArgument    "too many operations in txn request";
     VALUE_PROVIDED        InvalidArgument    "value is provided";
 }
@@ -66,6 +67,7 @@ impl From<Error> for Answer {
             Error::FutureRevision { .. } => FUTURE_REVISION,
             Error::Refused(refusal) => refusal.into(),
             Error::Timeout { .. } => TIMED_OUT,
+            Error::TooManyRequests => TOO_MANY_REQUESTS,
             Error::ShutDown => STOPPED,
             Error::Declined { .. } => TOO_FEW_STARTED,
             Error::DataFolder { .. } | Error::Storage(_) | Error::Listen { .. } => CORRUPT,

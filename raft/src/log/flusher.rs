@@ -15,7 +15,11 @@ use super::{
     durable::{Durable, Ticket},
     other,
 };
-use crate::{metrics, pulse, raft_types::TypeConfig};
+use crate::{
+    failpoints::{Step, pass},
+    metrics, pulse,
+    raft_types::TypeConfig,
+};
 
 /// Appends that may wait for the disk. RaftCore bounds its own work in flight far below.
 const QUEUE_MAX: usize = 65_536;
@@ -88,7 +92,8 @@ fn commit(disk: &dyn LogDisk, durable: &Durable, items: &mut Vec<Item>) {
 /// Makes everything written so far durable.
 pub(super) fn timed_sync(disk: &dyn LogDisk) -> io::Result<()> {
     let start = Instant::now();
-    let outcome = disk.sync();
+    let outcome =
+        pass(Step::LogFlush).and_then(|()| disk.sync()).and_then(|()| pass(Step::LogFlushed));
     metrics::store().wal_fsync_seconds.observe(start.elapsed().as_secs_f64());
     outcome
 }

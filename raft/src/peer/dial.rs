@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     command::{Proposal, Reply},
+    failpoints::{Step, pass},
     store::{Attempt, Identified, PROTOCOL_VERSION},
     types::{LeaseStatus, MemberId},
 };
@@ -94,6 +95,7 @@ impl Peers {
 
     /// A call to a member, with this member's claim.
     pub(super) fn call(&self, to: MemberId, lane: Lane) -> Result<Call, Status> {
+        pass(Step::PeerCall).map_err(|error| Status::unavailable(error.to_string()))?;
         let address = self.0.addresses.lock().get(&to).cloned();
         let address = address
             .ok_or_else(|| Status::unavailable(format!("the address of {to} is not known")))?;

@@ -19,7 +19,12 @@ use super::{
     snapshot,
     transport::{Frames, Method, Pipe},
 };
-use crate::{state::snapshot::SnapshotFiles, store::Inner, types::MemberId};
+use crate::{
+    failpoints::{Step, pass},
+    state::snapshot::SnapshotFiles,
+    store::Inner,
+    types::MemberId,
+};
 
 /// How often a refused peer is mentioned.
 const COMPLAINT_EVERY: Duration = Duration::from_secs(60);
@@ -93,6 +98,7 @@ impl Service {
 
     /// Admits a call, or says why not.
     fn admit(&self, caller: &Caller) -> Result<(), Status> {
+        pass(Step::PeerServe).map_err(stopped)?;
         let claim = &caller.claim;
         let own = &self.inner.identified;
         match handshake::judge(claim, own.member, own.cluster()) {
@@ -194,6 +200,7 @@ impl Service {
         self.admit(caller)?;
         // A message that cannot be read ends the stream: the leader begins again.
         let requests = tokio_stream::StreamExt::map_while(frames, |read| {
+            pass(Step::PeerServe).ok()?;
             read.and_then(|frame| open(&frame)).ok()
         });
         let answers = self

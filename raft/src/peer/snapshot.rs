@@ -17,6 +17,7 @@ use tonic::Status;
 
 use super::{frame, open, proto::Frame, transport::Frames};
 use crate::{
+    failpoints::{Step, pass},
     raft_types::{Snapshot, SnapshotMeta, Vote},
     state::snapshot::SnapshotFiles,
 };
@@ -47,6 +48,7 @@ pub(super) fn send(vote: Vote, snapshot: Snapshot) -> impl Stream<Item = Frame> 
         push(Part::Begin { vote, meta: snapshot.meta })?;
         let files = snapshot.snapshot.files()?;
         for file in &files {
+            pass(Step::SnapshotSend)?;
             push(Part::File { name: name_of(file)? })?;
             push(Part::FileEnd { sha256: read_file(file, &push)? })?;
         }
@@ -106,11 +108,13 @@ pub(super) async fn receive(
     }
     let folder = File::open(files.path()).await.map_err(failed)?;
     folder.sync_all().await.map_err(failed)?;
+    pass(Step::SnapshotReceived).map_err(failed)?;
     Ok((vote, Snapshot { meta, snapshot: files }))
 }
 
 async fn receive_file(parts: &mut Frames, path: &Path) -> Result<(), Status> {
     let failed = |error: io::Error| Status::internal(format!("cannot write a snapshot: {error}"));
+    pass(Step::SnapshotReceive).map_err(failed)?;
     let mut file = File::create(path).await.map_err(failed)?;
     let mut digest = Sha256::new();
     loop {

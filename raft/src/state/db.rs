@@ -24,6 +24,7 @@ use rocksdb::{
 
 use super::disk::{StateDisk, Write};
 use crate::{
+    failpoints::{Step, pass},
     log::other,
     mvcc::{Space, View, view::Visit},
 };
@@ -124,7 +125,9 @@ impl StateDisk for RocksState {
         let columns: Vec<&Arc<BoundColumnFamily<'_>>> = columns.iter().collect();
         let mut options = FlushOptions::default();
         options.set_wait(true);
-        self.db().flush_cfs_opt(&columns, &options).map_err(other)
+        pass(Step::StateFlush)?;
+        self.db().flush_cfs_opt(&columns, &options).map_err(other)?;
+        pass(Step::StateFlushed)
     }
 
     fn bytes(&self) -> u64 {
@@ -154,6 +157,7 @@ impl StateDisk for RocksState {
             fs::remove_dir_all(&path)?;
         }
         fs::rename(from, &path)?;
+        pass(Step::SnapshotMoved)?;
         Ok(Box::new(RocksState::open(&path)?))
     }
 
@@ -247,8 +251,10 @@ fn set_current(root: &Path, name: &str) -> io::Result<()> {
     let fresh = root.join("CURRENT.new");
     fs::write(&fresh, name)?;
     fs::File::open(&fresh)?.sync_all()?;
+    pass(Step::CurrentWritten)?;
     fs::rename(&fresh, root.join(CURRENT))?;
-    fs::File::open(root)?.sync_all()
+    fs::File::open(root)?.sync_all()?;
+    pass(Step::CurrentSwapped)
 }
 
 fn options() -> Options {

@@ -17,6 +17,7 @@ use crate::{
     codec,
     command::Reply,
     environment::blocking,
+    failpoints::{Step, pass},
     log::{Durable, other},
     metrics,
     mvcc::{
@@ -86,9 +87,12 @@ impl StateMachine {
             }
         }
         overlay.put(Space::Meta, keys::APPLIED.to_vec(), codec::seal(&self.entry));
+        pass(Step::StateWrite)?;
         db.write(overlay.into_writes().into_records())?;
+        pass(Step::StateWritten)?;
         metrics::store().backend_commit_seconds.observe(start.elapsed().as_secs_f64());
         self.publish(changes, leases_changed);
+        pass(Step::StatePublished)?;
         for (responder, reply) in replies {
             responder.send(reply);
         }
@@ -171,6 +175,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         meta: &SnapshotMeta,
         files: SnapshotFiles,
     ) -> io::Result<()> {
+        pass(Step::SnapshotInstall)?;
         let before = self.shared.db();
         let root = self.shared.state_folder();
         let db = before.successor(&root, files.path())?;

@@ -14,6 +14,7 @@ use openraft::RaftSnapshotBuilder;
 use super::{AppliedEntry, Shared};
 use crate::{
     environment::blocking,
+    failpoints::{Step, pass},
     metrics,
     raft_types::{Snapshot, SnapshotMeta, TypeConfig},
 };
@@ -61,6 +62,7 @@ impl Drop for SnapshotFiles {
 
 /// Makes a snapshot of what is applied now, or a little later.
 pub(crate) fn take(shared: &Shared) -> io::Result<Snapshot> {
+    pass(Step::SnapshotBuild)?;
     let files = SnapshotFiles::reserve(&shared.snapshot_folder())?;
     let db = shared.db();
     db.checkpoint(files.path())?;
@@ -68,6 +70,7 @@ pub(crate) fn take(shared: &Shared) -> io::Result<Snapshot> {
     metrics::store().database_bytes.set(bytes);
     // Entries may be applied meanwhile: the checkpoint itself says what it holds.
     let entry = AppliedEntry::load(&db.open_checkpoint(files.path())?.read())?;
+    pass(Step::SnapshotBuilt)?;
     let meta = SnapshotMeta { last_log_id: entry.log_id, last_membership: entry.membership };
     Ok(Snapshot { meta, snapshot: files })
 }

@@ -6,6 +6,7 @@ use kontiki_base::CancellationToken;
 
 use crate::{
     environment::blocking,
+    failpoints::{Step, pass},
     mvcc::{compact, keys},
     state::Shared,
     types::Revision,
@@ -47,6 +48,7 @@ fn step(shared: &Shared, from: &[u8]) -> io::Result<Option<Vec<u8>>> {
         let view = db.read();
         compact::plan(&view, from, CHANGES_PER_STEP)?
     };
+    pass(Step::Compaction)?;
     db.write(step.remove.into_iter().map(|key| (key, None)))?;
     Ok(step.resume)
 }

@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep_until};
 use super::{Attempt, Inner};
 use crate::{
     error::Error,
+    failpoints::{Step, pass},
     peer::Administration,
     raft_types::{MemberNode, TypeConfig, members_of},
     types::{Member, MemberId},
@@ -239,7 +240,14 @@ impl Inner {
         if let Err(error) = waited {
             return Attempt::Again(format!("the last change is not committed: {error}"));
         }
-        match self.raft.change_membership(change, keep_removed_as_learners).await {
+        if let Err(error) = pass(Step::MembershipChange) {
+            return Attempt::Again(error.to_string());
+        }
+        let changed = self.raft.change_membership(change, keep_removed_as_learners).await;
+        if let Err(error) = pass(Step::MembershipChanged) {
+            return Attempt::Again(error.to_string());
+        }
+        match changed {
             Ok(_) => Attempt::Done(()),
             Err(RaftError::APIError(error)) => Attempt::Again(error.to_string()),
             Err(RaftError::Fatal(_)) => Attempt::Stopped,

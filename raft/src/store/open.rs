@@ -16,6 +16,7 @@ use crate::pulse;
 use crate::{
     environment::{Environment, Host, blocking},
     error::Error,
+    failpoints::{Step, pass},
     log::LogStore,
     options::{Options, Start},
     peer::{Peers, Service},
@@ -76,6 +77,7 @@ impl Identified {
         if let Some(known) = self.cluster() {
             return Ok(known == cluster);
         }
+        pass(Step::ClusterAdopt)?;
         let stored = StoredIdentity { member: self.member, cluster: Some(cluster) };
         self.log.write_own(IDENTITY, &stored)?;
         Ok(*self.cluster.get_or_init(|| cluster) == cluster)

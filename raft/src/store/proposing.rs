@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout};
 
 use super::Inner;
 use crate::{
+    codec,
     command::{Command, Envelope, Proposal, Reply},
     error::Error,
     metrics,
@@ -36,7 +37,7 @@ pub(crate) enum Attempt<T> {
 impl Inner {
     /// Proposes until it is answered; the identity makes repetition harmless.
     pub(crate) async fn propose(&self, command: Command) -> Result<Reply, Error> {
-        let ticket = self.sequencer.begin().await.ok_or(Error::ShutDown)?;
+        let ticket = self.sequencer.begin(codec::size(&command)).await?;
         let proposal = Proposal::new(&Envelope { identity: ticket.identity(), command });
         let proposal = &proposal;
         let asked = self.ask_leader(PROPOSAL_MAX, |leader| async move {

@@ -7,31 +7,42 @@ use openraft::{
     ReadPolicy,
     errors::{LinearizableReadError, RaftError},
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
 
 use super::{Attempt, Inner};
 use crate::{error::Error, metrics};
 
 /// How long a read waits for its index, and for this member to reach it.
 pub(super) const READ_INDEX_MAX: Duration = Duration::from_secs(5);
-/// Readers that may wait for the next round.
+/// Readers that may wait, for a round or for what it said to be applied; the next one is refused.
 const WAITING_MAX: usize = 65_536;
 
 type Answer = oneshot::Sender<Result<u64, String>>;
 
 /// The queue of readers.
-pub(super) struct ReadIndexes(mpsc::Sender<Answer>);
+pub(super) struct ReadIndexes {
+    queue: mpsc::Sender<Answer>,
+    readers: Semaphore,
+}
 
 impl ReadIndexes {
     pub(super) fn new() -> (ReadIndexes, mpsc::Receiver<Answer>) {
         let (sender, receiver) = mpsc::channel(WAITING_MAX);
-        (ReadIndexes(sender), receiver)
+        (ReadIndexes { queue: sender, readers: Semaphore::new(WAITING_MAX) }, receiver)
+    }
+
+    /// A place among the readers, to be kept until the read may begin.
+    pub(super) fn enter(&self) -> Result<SemaphorePermit<'_>, Error> {
+        self.readers.try_acquire().map_err(|_| {
+            metrics::health().reads_rejected.inc();
+            Error::TooManyRequests
+        })
     }
 
     /// The log index that a read which begins now must see applied.
     pub(super) async fn next(&self) -> Result<u64, Error> {
         let (answer, answered) = oneshot::channel();
-        self.0.send(answer).await.map_err(|_| Error::ShutDown)?;
+        self.queue.send(answer).await.map_err(|_| Error::ShutDown)?;
         match answered.await {
             Ok(Ok(index)) => Ok(index),
             Ok(Err(last)) => Err(Error::Timeout { waited: READ_INDEX_MAX, last }),

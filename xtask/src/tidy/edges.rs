@@ -42,7 +42,9 @@ pub(super) fn forbidden(tree: &[SourceFile]) -> Vec<String> {
             complaints.push(format!("{room} is not in the table of rooms"));
             continue;
         };
-        for dependency in dependencies(&file.text).filter(|name| !allowed.contains(name)) {
+        // A crate may name itself: its tests switch on a feature of it that way.
+        let strange = |name: &&str| *name != room && !allowed.contains(name);
+        for dependency in dependencies(&file.text).filter(strange) {
             complaints.push(format!("{room} -> {dependency}: forbidden edge"));
         }
     }
