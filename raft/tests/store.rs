@@ -8,6 +8,8 @@ mod backup;
 mod cluster;
 #[path = "store/crash.rs"]
 mod crash;
+#[path = "store/faults.rs"]
+mod faults;
 #[path = "store/lab.rs"]
 mod lab;
 #[path = "store/partition.rs"]

@@ -22,6 +22,7 @@ use super::{
     transport::{Lane, Method, Outgoing, Pipe, Upload},
 };
 use crate::{
+    failpoints::{Step, pass},
     metrics,
     raft_types::{MemberNode, Snapshot, TypeConfig, Vote},
     state::snapshot::SnapshotFiles,
@@ -123,6 +124,7 @@ impl Connection {
             return Ok(Box::pin(futures::stream::empty()));
         };
         let requests = futures::stream::once(std::future::ready(first)).chain(input);
+        let requests = requests.take_while(|_| std::future::ready(pass(Step::PeerCall).is_ok()));
         let frames = Outgoing::new(requests.map(|request| frame(&request)));
         let call = self.peers.call(self.to, self.lane)?;
         let answers =

@@ -34,6 +34,8 @@ use crate::lab::{Folder, Lab, put, put_if};
 const FOLDER: &str = "KONTIKI_TEST_MEMBER_FOLDER";
 /// What a member says begins so; the test harness writes lines of its own.
 const MARK: &str = "member says: ";
+/// Whatever it does, it does it within.
+const ANSWER_MAX: Duration = Duration::from_secs(40);
 
 /// The process of a member: opens its store and does as it is told until its input ends.
 #[tokio::test(flavor = "multi_thread")]
@@ -230,7 +232,8 @@ fn read_options(folder: &Path) -> Options {
     }
 }
 
-type Waiting = Arc<Mutex<HashMap<u64, oneshot::Sender<Result<String, String>>>>>;
+/// Who waits for an answer; `None` once there will be no more.
+type Waiting = Arc<Mutex<Option<HashMap<u64, oneshot::Sender<Result<String, String>>>>>>;
 
 /// A member that runs in a process of its own; it ends with this value.
 pub(crate) struct Process {
@@ -238,7 +241,8 @@ pub(crate) struct Process {
     pub(crate) name: String,
     pub(crate) address: SocketAddr,
     pub(crate) folder: Arc<Folder>,
-    child: Child,
+    pid: Pid,
+    child: tokio::sync::Mutex<Child>,
     input: tokio::sync::Mutex<ChildStdin>,
     waiting: Waiting,
     last: AtomicU64,
@@ -283,9 +287,8 @@ impl Process {
         let mut child = command.spawn().unwrap();
         let input = tokio::sync::Mutex::new(child.stdin.take().unwrap());
         let output = child.stdout.take().unwrap();
-        let waiting = Waiting::default();
         let (started, begun) = oneshot::channel();
-        waiting.lock().insert(0, started);
+        let waiting = Waiting::new(Mutex::new(Some(HashMap::from([(0, started)]))));
         let listening = waiting.clone();
         let listen = async move {
             let mut lines = BufReader::new(output).lines();
@@ -295,21 +298,25 @@ impl Process {
                 let id: u64 = words.next().unwrap().parse().unwrap();
                 let good = words.next() == Some("ok");
                 let text = words.next().unwrap_or_default().to_owned();
-                if let Some(waiter) = listening.lock().remove(&id) {
+                let waiter = listening.lock().as_mut().and_then(|waiting| waiting.remove(&id));
+                if let Some(waiter) = waiter {
                     let _ = waiter.send(if good { Ok(text) } else { Err(text) });
                 }
             }
-            listening.lock().clear();
+            *listening.lock() = None;
         };
         Tasks::new().spawn_infallible(kontiki_base::tasks::TaskKind::logged("listener"), listen);
+        let pid = child.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).unwrap())).unwrap();
         let gone = || Err("the process ended before it had started".to_owned());
-        let id = begun.await.unwrap_or_else(|_| gone())?.parse().unwrap();
+        let begun = tokio::time::timeout(ANSWER_MAX, begun).await.expect("it starts or ends");
+        let id = begun.unwrap_or_else(|_| gone())?.parse().unwrap();
         Ok(Process {
             id,
             name: options.name,
             address: options.listen,
             folder,
-            child,
+            pid,
+            child: tokio::sync::Mutex::new(child),
             input,
             waiting,
             last: AtomicU64::new(0),
@@ -320,13 +327,18 @@ impl Process {
     pub(crate) async fn tell(&self, order: &str) -> Result<String, String> {
         let id = self.last.fetch_add(1, Ordering::Relaxed) + 1;
         let (waiter, answered) = oneshot::channel();
-        self.waiting.lock().insert(id, waiter);
+        match self.waiting.lock().as_mut() {
+            Some(waiting) => drop(waiting.insert(id, waiter)),
+            None => return Err("the process is gone".to_owned()),
+        }
         let line = format!("{id} {order}\n");
         let written = self.input.lock().await.write_all(line.as_bytes()).await;
         if written.is_err() {
             return Err("the process is gone".to_owned());
         }
-        answered.await.unwrap_or_else(|_| Err("the process is gone".to_owned()))
+        let answer = tokio::time::timeout(ANSWER_MAX, answered).await;
+        let answer = answer.unwrap_or_else(|_| panic!("{order}: no answer\n{}", self.said()));
+        answer.unwrap_or_else(|_| Err("the process is gone".to_owned()))
     }
 
     /// As [`Process::tell`], where nothing may fail.
@@ -349,19 +361,18 @@ impl Process {
 
     /// Sends a signal.
     pub(crate) fn signal(&self, signal: Signal) {
-        let pid = self.child.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).unwrap()));
-        kill_process(pid.unwrap(), signal).unwrap();
+        kill_process(self.pid, signal).unwrap();
     }
 
     /// Waits until it has ended by itself; the folder stays.
-    pub(crate) async fn ended(mut self) -> Arc<Folder> {
-        self.child.wait().await.unwrap();
+    pub(crate) async fn ended(&self) -> Arc<Folder> {
+        self.child.lock().await.wait().await.unwrap();
         self.folder.clone()
     }
 
     /// `kill -9`; the folder stays.
-    pub(crate) async fn kill(mut self) -> Arc<Folder> {
-        self.child.kill().await.unwrap();
+    pub(crate) async fn kill(&self) -> Arc<Folder> {
+        self.child.lock().await.kill().await.unwrap();
         self.folder.clone()
     }
 
