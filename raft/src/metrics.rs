@@ -24,6 +24,7 @@ pub(crate) struct StoreMetrics {
     pub(crate) proposals_failed: IntCounter,
     pub(crate) slow_read_indexes: IntCounter,
     pub(crate) watchers: IntGauge,
+    pub(crate) slow_watchers: IntCounter,
     pub(crate) current_revision: IntGauge,
     pub(crate) compact_revision: IntGauge,
     pub(crate) database_bytes: IntGauge,
@@ -88,6 +89,10 @@ impl StoreMetrics {
                 "The total number of pending read indexes not in sync with leader's or timed out."
             )?,
             watchers: gauge("etcd_debugging_mvcc_watcher_total", "Total number of watchers.")?,
+            slow_watchers: register_int_counter!(
+                "kontiki_store_watches_behind_total",
+                "How often a watch did not keep up and went on from the disk."
+            )?,
             current_revision: gauge(
                 "etcd_debugging_mvcc_current_revision",
                 "The current revision of store.",

@@ -1,36 +1,37 @@
 //! Watches: every change once, in order, to whoever asked for its keys.
 //!
 //! ```text
-//! apply ─▶ Hub ─▶ bounded queue per live watch ─▶ Watch::recv
-//!                 changes on disk ─▶ replay ──────▶ (a watch of the past, until it has caught up)
+//! apply ─▶ Hub ─▶ bounded mailbox per reader ─▶ Watch::recv, or a stream of the etcd API
+//!                 changes on disk ─▶ replay ──▶ (a watch that is behind, until it has caught up)
 //! ```
 //!
-//! A watch that starts in the past reads `changes` piece by piece, and joins the hub where that
-//! ends. A queue that is full cuts its watch with [`WatchError::TooSlow`]: nothing is skipped.
+//! A watch is either fed by the hub or behind. One that is behind reads `changes` from disk step by
+//! step until the hub still has what comes next, and is fed from there. A mailbox that is full, or
+//! a state that is replaced by a snapshot, puts it behind again. So nothing is skipped or repeated,
+//! a slow reader costs bounded memory, and only a compaction can end a watch.
 
+pub(crate) mod event;
 mod hub;
+mod index;
+mod mailbox;
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc};
 
-use tokio::{
-    sync::{Notify, mpsc, watch},
-    time::{Instant, sleep_until},
+pub(crate) use self::{
+    event::{Picks, Published},
+    hub::{Closed, Delivery, Hub, Inbox, ProgressHandle, Subscription, Wanted},
+    index::Index,
 };
-
-pub(crate) use self::hub::Hub;
-use self::hub::{Feed, Subscription};
 use crate::{
     environment::blocking,
     error::Error,
-    mvcc,
+    mvcc::{self, replay::Limits},
     state::Shared,
     types::{Revision, WatchBatch, WatchRequest},
 };
 
-/// Revisions that one step of a replay looks at.
-const REPLAY_REVISIONS: u64 = 512;
-/// A quiet watch reports progress this long after the revision moved, unless it is asked.
-const PROGRESS_DELAY: Duration = Duration::from_millis(10);
+/// What one step of a replay may look at and read.
+pub(crate) const REPLAY_LIMITS: Limits = Limits { changes: 10_000, bytes: 1 << 20 };
 
 /// Why a watch ended.
 #[derive(Debug, thiserror::Error)]
@@ -42,12 +43,6 @@ pub enum WatchError {
         requested: Revision,
         /// The oldest kept.
         oldest: Revision,
-    },
-    /// Its reader fell too far behind.
-    #[error("the watch fell behind, its next revision was {next}")]
-    TooSlow {
-        /// Where to resume.
-        next: Revision,
     },
     /// The store has stopped.
     #[error("the store is shut down")]
@@ -67,57 +62,68 @@ impl From<Error> for WatchError {
     }
 }
 
+impl From<Closed> for WatchError {
+    fn from(Closed: Closed) -> WatchError {
+        WatchError::Closed
+    }
+}
+
 /// A subscription to changes. Dropping it ends it.
 pub struct Watch {
-    request: WatchRequest,
     shared: Arc<Shared>,
+    wanted: Wanted,
+    previous: bool,
     /// The first revision that has not been delivered.
     next: Revision,
     /// Replayed, not yet handed out.
     backlog: VecDeque<WatchBatch>,
-    live: Option<Live>,
-    asked: Arc<Notify>,
-}
-
-struct Live {
-    /// The first revision that the feed has; what lies before it is on disk.
-    from: Revision,
-    feed: mpsc::Receiver<Feed>,
-    published: watch::Receiver<Revision>,
-    subscription: Subscription,
+    /// Taken from the inbox, not yet handed out.
+    taken: VecDeque<Delivery>,
+    subscription: Option<Subscription>,
+    /// Whether what comes out of the inbox is all there is, from `next` on.
+    fed: bool,
+    /// Progress was asked for while it was not.
+    asked: bool,
+    inbox: Inbox,
 }
 
 /// Asks a watch for its progress, from another task. Cheap to clone.
 #[derive(Clone)]
-pub struct ProgressRequest(Arc<Notify>);
+pub struct ProgressRequest {
+    shared: Arc<Shared>,
+    handle: ProgressHandle,
+}
 
 impl ProgressRequest {
-    /// The watch's next [`Watch::recv`] answers at once, with a batch without events if nothing
-    /// else is due. A request made before the revision moved is not lost.
+    /// The watch will say, behind everything it has to deliver by then, how far it is: with a
+    /// batch without events whose revision is at least the store's of this moment.
     pub fn request(&self) {
-        self.0.notify_one();
+        self.handle.request(self.shared.applied().revision);
     }
 }
 
 impl Watch {
     pub(crate) fn new(shared: Arc<Shared>, request: WatchRequest) -> Watch {
-        let mut watch = Watch {
-            next: request.from.unwrap_or_default().max(Revision(1)),
-            request,
+        let applied = shared.applied().revision;
+        let next = request.from.unwrap_or(Revision(applied.0 + 1)).max(Revision(1));
+        let inbox = shared.hub().inbox();
+        Watch {
             shared,
+            wanted: Wanted { range: request.range, puts: true, deletes: true },
+            previous: request.previous,
+            next,
             backlog: VecDeque::new(),
-            live: None,
-            asked: Arc::new(Notify::new()),
-        };
-        if watch.request.from.is_none() {
-            watch.next = watch.join();
+            taken: VecDeque::new(),
+            subscription: None,
+            fed: false,
+            asked: false,
+            inbox,
         }
-        watch
     }
 
     /// A handle that asks this watch for progress.
     pub fn progress_request(&self) -> ProgressRequest {
-        ProgressRequest(self.asked.clone())
+        ProgressRequest { shared: self.shared.clone(), handle: self.inbox.progress_request() }
     }
 
     /// The next changes, or progress: a batch without events says that everything up to its
@@ -128,106 +134,77 @@ impl Watch {
                 self.next = Revision(batch.revision.0 + 1);
                 return Ok(batch);
             }
-            let live_from = match &self.live {
-                Some(live) => live.from,
-                // Nothing left to replay: the feed goes on. A start in the future waits there,
-                // too, and drops what comes before it.
-                None if self.next > self.shared.applied().revision => self.join(),
-                None => Revision(u64::MAX),
-            };
-            if self.next < live_from {
-                self.replay(live_from).await?;
-            } else if let Some(batch) = self.live().await? {
-                return Ok(batch);
+            if let Some(delivery) = self.taken.pop_front() {
+                match self.deliver(delivery) {
+                    Some(batch) => return Ok(batch),
+                    None => continue,
+                }
             }
+            if self.subscription.is_none() {
+                let hub = self.shared.hub();
+                self.subscription = hub.subscribe(&self.inbox, 0, &self.wanted, self.next)?;
+                if self.subscription.is_none() {
+                    self.replay().await?;
+                    continue;
+                }
+            }
+            self.inbox.ready().await;
+            self.inbox.take(&mut self.taken)?;
         }
     }
 
-    /// Subscribes to the hub; what it publishes from the returned revision on is in the feed.
-    fn join(&mut self) -> Revision {
-        let (subscription, feed, published) =
-            self.shared.hub().subscribe(self.request.range.clone());
-        let from = Revision(published.borrow().0 + 1);
-        self.live = Some(Live { from, feed, published, subscription });
-        from
-    }
-
-    /// Reads a piece of the past, up to `end` at most.
-    async fn replay(&mut self, end: Revision) -> Result<(), WatchError> {
-        let revisions = REPLAY_REVISIONS.min(end.0 - self.next.0);
-        let (shared, range, from) = (self.shared.clone(), self.request.range.clone(), self.next);
-        let read = move || mvcc::replay::replay(&shared.db().read(), &range, from, revisions - 1);
+    /// Reads a piece of the past.
+    async fn replay(&mut self) -> Result<(), WatchError> {
+        let (shared, wanted) = (self.shared.clone(), self.wanted.clone());
+        let (from, previous) = (self.next, self.previous);
+        let read = move || {
+            let wants = &mut |kind, key: &[u8]| wanted.kind(kind) && wanted.range.contains(key);
+            mvcc::replay::replay(&shared.db().read(), from, wants, previous, REPLAY_LIMITS)
+        };
         let replay = blocking(read).await.map_err(|_| WatchError::Closed)??;
-        self.backlog.extend(replay.batches);
         let seen = Revision(replay.next.0 - 1);
-        let delivered = self.backlog.back().map_or(Revision(from.0 - 1), |last| last.revision);
-        if seen > delivered {
+        self.backlog.extend(replay.batches);
+        if self.backlog.back().is_none_or(|last| last.revision < seen) {
             self.backlog.push_back(WatchBatch { revision: seen, events: Vec::new() });
-        }
-        if !self.request.previous {
-            for event in self.backlog.iter_mut().flat_map(|batch| &mut batch.events) {
-                event.previous = None;
-            }
         }
         Ok(())
     }
 
-    async fn live(&mut self) -> Result<Option<WatchBatch>, WatchError> {
-        let Some(live) = &mut self.live else { return Ok(None) };
-        // Read before the feed: what was published by then is in the feed already.
-        let published = *live.published.borrow_and_update();
-        let fed = match live.feed.try_recv() {
-            Ok(fed) => Some(fed),
-            Err(_) => {
-                let due = Instant::now() + PROGRESS_DELAY;
-                let behind = published >= self.next;
-                tokio::select! { biased;
-                    fed = live.feed.recv() => fed,
-                    () = self.asked.notified() => return Ok(Some(self.progress(published))),
-                    () = sleep_until(due), if behind => {
-                        return Ok(Some(self.progress(published)));
-                    }
-                    changed = live.published.changed(), if !behind => {
-                        changed.map_err(|_| WatchError::Closed)?;
-                        return Ok(None);
+    fn deliver(&mut self, delivery: Delivery) -> Option<WatchBatch> {
+        match delivery {
+            Delivery::Changes { batch, picks, .. } => {
+                if batch.revision < self.next {
+                    return None;
+                }
+                self.next = Revision(batch.revision.0 + 1);
+                let mut events: Vec<_> =
+                    picks.of(&batch).map(|shared| shared.event.clone()).collect();
+                if !self.previous {
+                    for event in &mut events {
+                        event.previous = None;
                     }
                 }
+                Some(WatchBatch { revision: batch.revision, events })
             }
-        };
-        match fed {
-            Some(Feed::Changes(batch)) => Ok(self.select(&batch)),
-            // A snapshot replaced the state: what lies between is on disk.
-            Some(Feed::Resync) => {
-                self.live = None;
-                Ok(None)
+            Delivery::Joined { .. } => {
+                self.fed = true;
+                if std::mem::take(&mut self.asked) {
+                    self.inbox.request_progress(self.shared.applied().revision);
+                }
+                None
             }
-            None if live.subscription.overflowed() => Err(WatchError::TooSlow { next: self.next }),
-            None => Err(WatchError::Closed),
-        }
-    }
-
-    fn progress(&mut self, revision: Revision) -> WatchBatch {
-        self.next = self.next.max(Revision(revision.0 + 1));
-        WatchBatch { revision, events: Vec::new() }
-    }
-
-    /// The part of a batch that this watch asked for.
-    fn select(&mut self, batch: &WatchBatch) -> Option<WatchBatch> {
-        if batch.revision < self.next {
-            return None;
-        }
-        self.next = Revision(batch.revision.0 + 1);
-        let mut events: Vec<_> = batch
-            .events
-            .iter()
-            .filter(|event| self.request.range.contains(&event.kv.key))
-            .cloned()
-            .collect();
-        if !self.request.previous {
-            for event in &mut events {
-                event.previous = None;
+            Delivery::Behind { .. } => {
+                (self.subscription, self.fed) = (None, false);
+                None
+            }
+            Delivery::Progress(_) if !self.fed => {
+                self.asked = true;
+                None
+            }
+            Delivery::Progress(revision) => {
+                self.next = self.next.max(Revision(revision.0 + 1));
+                Some(WatchBatch { revision, events: Vec::new() })
             }
         }
-        Some(WatchBatch { revision: batch.revision, events })
     }
 }

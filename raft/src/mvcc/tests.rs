@@ -111,7 +111,10 @@ impl World {
             ["get", keys, rest @ ..] => self.get(keys, rest),
             ["replay", keys, from] => {
                 let from = Revision(from.parse().unwrap());
-                match replay::replay(&self.state, &key_range(keys), from, 1_000) {
+                let keys = key_range(keys);
+                let limits = replay::Limits { changes: 1_000, bytes: 1 << 20 };
+                let wanted = &mut |_, key: &[u8]| keys.contains(key);
+                match replay::replay(&self.state, from, wanted, true, limits) {
                     Ok(replay) => show_batches(&replay.batches),
                     Err(error) => error.to_string(),
                 }

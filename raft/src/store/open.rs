@@ -132,6 +132,11 @@ impl Store {
         match started.and_then(|started| started) {
             Ok(inner) => {
                 *inner.runtime.lock() = runtime;
+                // Where the readers are: many watches must not delay Raft.
+                tasks.spawn_infallible(
+                    TaskKind::vital("watch hub"),
+                    inner.shared.hub().clone().run(tasks.shutdown()),
+                );
                 Ok(Store(inner))
             }
             Err(error) => {
