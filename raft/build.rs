@@ -15,6 +15,8 @@ fn main() -> std::io::Result<()> {
     tonic_prost_build::configure()
         .bytes(".")
         .build_client(false)
+        // Events are encoded once, and spliced into the responses of all who watch.
+        .extern_path(".etcdserverpb.WatchResponse", "crate::etcd::watch::Frame")
         .file_descriptor_set_path(descriptors)
         .compile_protos(&files, &["proto".to_owned()])
 }

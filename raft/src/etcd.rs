@@ -23,6 +23,7 @@ mod maintenance;
 mod plain;
 mod requests;
 mod server;
+mod watch;
 
 use bytes::Bytes;
 use kontiki_base::tls::{Identity, Roots};

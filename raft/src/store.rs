@@ -98,6 +98,11 @@ impl Store {
         self.0.identified.cluster().map_or(0, |cluster| cluster.id)
     }
 
+    /// The side of the state that readers use.
+    pub(crate) fn shared(&self) -> Arc<Shared> {
+        self.0.shared.clone()
+    }
+
     /// Executes a transaction. It is applied at most once, and acknowledged once it is durable on
     /// a majority. After [`Error::Timeout`] it may or may not have happened. One that only reads
     /// is answered from this member's state, as fresh as a linearizable read.

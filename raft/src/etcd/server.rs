@@ -43,9 +43,11 @@ use super::{
         etcdserverpb::{
             auth_server::AuthServer, cluster_server::ClusterServer, kv_server::KvServer,
             lease_server::LeaseServer, maintenance_server::MaintenanceServer,
+            watch_server::WatchServer,
         },
     },
     requests::REQUEST_BYTES_MAX,
+    watch::{self, Watches},
 };
 use crate::{error::Error, store::Store};
 
@@ -127,6 +129,7 @@ struct Services {
     api: Api,
     kv: KvServer<Keys>,
     lease: LeaseServer<Leases>,
+    watch: WatchServer<Watches>,
     others: Routes,
 }
 
@@ -161,6 +164,7 @@ impl Services {
         Ok(Services {
             kv: bounded!(KvServer, Keys(api.clone())),
             lease: bounded!(LeaseServer, Leases(api.clone())),
+            watch: bounded!(WatchServer, Watches::new(api.clone(), watch::PROGRESS_EVERY)),
             others,
             api,
         })
@@ -176,6 +180,7 @@ impl Services {
         match service.unwrap_or_default() {
             "etcdserverpb.KV" => self.kv.clone().call(request).await,
             "etcdserverpb.Lease" => self.lease.clone().call(request).await,
+            "etcdserverpb.Watch" => self.watch.clone().call(request).await,
             _ => self.others.clone().call(request).await,
         }
     }
