@@ -83,6 +83,7 @@ async fn open_store(
         client_address: String::new(),
         tls: PeerTls { identity, roots: Roots { pem: authority.certificate_pem.clone() } },
         timing: Timing::default(),
+        tuning: kontiki_raft::Tuning::default(),
         start: Start::Bootstrap,
     };
     Ok(Store::open(options, tasks).await?)

@@ -60,6 +60,19 @@ pub(crate) struct ServerSettings {
     #[arg(long, env = "KONTIKI_PEER_PORT", value_name = "PORT")]
     #[serde(skip_serializing_if = "Option::is_none")]
     peer_port: Option<u16>,
+    /// Where other servers' peers may be, if all of them have moved since this one ran last
+    #[arg(long, env = "KONTIKI_PEERS", value_name = "HOST[:PORT]", value_delimiter = ',')]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peers: Option<Vec<String>>,
+    /// Megabytes per second that a snapshot for another server may take [default: 100]
+    #[arg(long, env = "KONTIKI_SNAPSHOT_RATE", value_name = "MB")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    snapshot_rate: Option<u32>,
+    /// Highest version of the store's formats and commands to use, so that servers can go back to
+    /// the release that has it [default: the one that all servers speak]
+    #[arg(long, env = "KONTIKI_CLUSTER_VERSION", value_name = "NUMBER")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cluster_version: Option<u32>,
     /// Run no worker beside the control plane
     #[arg(long, env = "KONTIKI_NO_AGENT", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -212,6 +225,10 @@ pub(crate) struct Server {
     pub(crate) api_port: u16,
     pub(crate) store_port: u16,
     pub(crate) peer_port: u16,
+    peers: Vec<String>,
+    /// Bytes per second.
+    pub(crate) snapshot_rate: u64,
+    pub(crate) cluster_version: Option<u32>,
     pub(crate) with_agent: bool,
     pub(crate) cluster: ClusterSettings,
     pub(crate) node_monitor_grace_period: Duration,
@@ -284,6 +301,10 @@ impl Server {
             "--api-port {api_port}, --store-port {store_port} and --peer-port {peer_port} must \
              differ"
         );
+        ensure!(
+            settings.snapshot_rate != Some(0),
+            "--snapshot-rate 0 would let no server ever catch up"
+        );
         if let Some(address) = settings.advertise_address {
             ensure!(
                 !address.is_unspecified(),
@@ -297,6 +318,9 @@ impl Server {
             api_port,
             store_port,
             peer_port,
+            peers: settings.peers.unwrap_or_default(),
+            snapshot_rate: u64::from(settings.snapshot_rate.unwrap_or(100)) * 1_000_000,
+            cluster_version: settings.cluster_version,
             with_agent: !settings.no_agent.unwrap_or(false) && !cluster.store_only,
             cluster,
             node_monitor_grace_period: settings.node_monitor_grace_period.unwrap_or(second * 40),
@@ -325,6 +349,16 @@ impl Server {
 
     pub(crate) fn store_listen(&self) -> SocketAddr {
         SocketAddr::new(self.bind_address, self.store_port)
+    }
+
+    /// Where peers may be: as told, and on the server that was named to join.
+    pub(crate) fn peer_hints(&self) -> Vec<String> {
+        let join = self.common.join.iter().map(|host| with_port(host, API_PORT));
+        let join = join.filter_map(|server| {
+            let (host, _) = server.rsplit_once(':')?;
+            Some(format!("{host}:{}", self.peer_port))
+        });
+        self.peers.iter().map(|peer| with_port(peer, self.peer_port)).chain(join).collect()
     }
 
     pub(crate) fn peer_listen(&self) -> SocketAddr {

@@ -29,7 +29,7 @@ use kontiki_base::{
     tls::{self, ClientCertificates, Identity, Roots},
 };
 use kontiki_client::Client;
-use kontiki_raft::{PeerTls, Start, Store, Timing};
+use kontiki_raft::{PeerTls, Start, Store, Timing, Tuning};
 use tokio::net::TcpListener;
 
 use self::{bootstrap::Prepared, clients::Clients, operations::Operations};
@@ -318,6 +318,12 @@ fn store_options(
         start: match prepared.state.origin {
             Origin::Founder => Start::Bootstrap,
             Origin::Server | Origin::Agent => Start::Join,
+        },
+        tuning: Tuning {
+            peers: config.peer_hints(),
+            snapshot_rate: config.snapshot_rate,
+            cluster_version_max: config.cluster_version,
+            ..Tuning::default()
         },
     }
 }

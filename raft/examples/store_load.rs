@@ -80,6 +80,7 @@ async fn member(args: &[String]) {
             roots: Roots { pem: read("roots.pem") },
         },
         timing: Timing::default(),
+        tuning: kontiki_raft::Tuning::default(),
         start: if start == "bootstrap" { Start::Bootstrap } else { Start::Join },
     };
     let tasks = Tasks::new();

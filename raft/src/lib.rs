@@ -40,7 +40,7 @@ mod watch;
 
 pub use error::{Error, Refusal};
 pub use kontiki_base::Fence;
-pub use options::{Options, PeerTls, Start, Timing};
-pub use store::{PROTOCOL_VERSION, Status, Store};
+pub use options::{Options, PeerTls, Start, Timing, Tuning};
+pub use store::{MemberStanding, MemberStatus, PROTOCOL_VERSION, Status, Store};
 pub use types::*;
 pub use watch::{ProgressRequest, Watch, WatchError};

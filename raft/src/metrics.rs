@@ -30,6 +30,14 @@ pub(crate) struct StoreMetrics {
     pub(crate) database_bytes: IntGauge,
     pub(crate) peer_round_trip_seconds: HistogramVec,
     pub(crate) tick_lag_seconds: Histogram,
+    pub(crate) members: MemberMetrics,
+}
+
+/// How many members there are.
+pub(crate) struct MemberMetrics {
+    pub(crate) voters: IntGauge,
+    pub(crate) voters_even: IntGauge,
+    pub(crate) learners: IntGauge,
 }
 
 /// The process's store metrics.
@@ -38,6 +46,20 @@ pub(crate) fn store() -> &'static StoreMetrics {
     METRICS.get_or_init(|| {
         StoreMetrics::register().expect("every metric is registered once, under a valid name")
     })
+}
+
+impl MemberMetrics {
+    fn register() -> prometheus::Result<MemberMetrics> {
+        Ok(MemberMetrics {
+            voters: register_int_gauge!("kontiki_store_voters", "Members that vote.")?,
+            voters_even: register_int_gauge!(
+                "kontiki_store_voters_even",
+                "Whether the number of voters is even, which tolerates no more failures than one \
+                 fewer. 1 if it is."
+            )?,
+            learners: register_int_gauge!("kontiki_store_learners", "Members that do not vote.")?,
+        })
+    }
 }
 
 impl StoreMetrics {
@@ -106,6 +128,7 @@ impl StoreMetrics {
                 "Total size of the underlying database physically allocated in bytes.",
             )?,
             peer_round_trip_seconds: round_trips()?,
+            members: MemberMetrics::register()?,
             compact_revision: gauge(
                 "etcd_debugging_mvcc_compact_revision",
                 "The revision of the last compaction in store.",

@@ -25,6 +25,32 @@ pub struct Options {
     pub timing: Timing,
     /// What an empty folder becomes.
     pub start: Start,
+    /// What hardly anybody changes.
+    pub tuning: Tuning,
+}
+
+/// What hardly anybody changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tuning {
+    /// `host:port` of peers to try when nobody is where they were last seen.
+    pub peers: Vec<String>,
+    /// Bytes per second of a snapshot to another member.
+    pub snapshot_rate: u64,
+    /// The version that the cluster is not raised beyond, so that members can go back to it.
+    pub cluster_version_max: Option<u32>,
+    /// The version that this member speaks.
+    pub version: u32,
+}
+
+impl Default for Tuning {
+    fn default() -> Tuning {
+        Tuning {
+            peers: Vec::new(),
+            snapshot_rate: 100 << 20,
+            cluster_version_max: None,
+            version: crate::PROTOCOL_VERSION,
+        }
+    }
 }
 
 /// Who this member is to its peers, and whom it believes: the store's own authority.

@@ -5,10 +5,12 @@
 //! kind of traffic has a connection of its own, so that a snapshot or a burst of forwarded writes
 //! never stands before a heartbeat.
 
+mod addresses;
 mod campaign;
 mod client;
 mod dial;
 mod forward;
+mod greeting;
 mod grpc;
 mod handshake;
 mod server;
@@ -35,7 +37,12 @@ use tonic::Status;
 
 use self::proto::Frame;
 pub(crate) use self::{
-    dial::Peers, grpc::grpc, server::listen, service::Service, transport::Transport,
+    dial::Peers,
+    greeting::{Greeting, Standing},
+    grpc::grpc,
+    server::listen,
+    service::Service,
+    transport::Transport,
 };
 use crate::{
     codec,
@@ -52,8 +59,22 @@ pub(crate) enum Administration {
     Add(Member),
     /// Removes a member.
     Remove(MemberId),
-    /// Moves leadership from this member to another voter; done if it leads no more.
-    TransferLeadership(MemberId),
+    /// Makes a learner a voter.
+    Promote(MemberId),
+    /// Removes a member and makes a learner a voter in its place, in one step.
+    Replace {
+        /// Who goes.
+        lost: MemberId,
+        /// Who comes.
+        with: MemberId,
+    },
+    /// Moves leadership to another voter.
+    TransferLeadership {
+        /// Who led when it was asked for: done if it leads no more.
+        from: MemberId,
+        /// To whom; to the one with most of the log if that does not matter.
+        to: Option<MemberId>,
+    },
 }
 
 /// What the leader is asked about a lease.

@@ -20,6 +20,8 @@ pub(crate) struct MemberNode {
     pub(crate) api_address: String,
     /// Where it speaks etcd's API.
     pub(crate) client_address: String,
+    /// The version that it speaks, as it said itself; 0 is unknown.
+    pub(crate) version: u32,
 }
 
 openraft::declare_raft_types!(
@@ -45,8 +47,9 @@ pub(crate) fn fence_of(log_id: &LogId) -> kontiki_base::Fence {
 
 impl MemberNode {
     /// What is replicated of a member beside its id.
-    pub(crate) fn of(member: &Member) -> MemberNode {
+    pub(crate) fn of(member: &Member, version: u32) -> MemberNode {
         MemberNode {
+            version,
             name: member.name.clone(),
             peer_address: member.peer_address.clone(),
             api_address: member.api_address.clone(),

@@ -8,6 +8,7 @@
 mod db;
 mod disk;
 mod machine;
+mod removed;
 pub(crate) mod snapshot;
 #[cfg(test)]
 mod suite;
@@ -22,12 +23,12 @@ use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-pub(crate) use self::{disk::StateDb, machine::StateMachine};
+pub(crate) use self::{disk::StateDb, machine::StateMachine, removed::Removed};
 use crate::{
     codec,
     mvcc::{Space, View, apply::Machine, keys},
     raft_types::{LogId, StoredMembership},
-    types::Revision,
+    types::{MemberId, Revision},
     watch::Hub,
 };
 
@@ -58,6 +59,8 @@ pub(crate) struct Applied {
     pub(crate) floor: Revision,
     /// Moves when a lease is granted or ends.
     pub(crate) lease_generation: u64,
+    /// The lowest version that all members understand.
+    pub(crate) cluster_version: u32,
 }
 
 /// The side of the state that readers use.
@@ -66,6 +69,7 @@ pub(crate) struct Shared {
     db: ArcSwap<StateDb>,
     hub: Hub,
     applied: watch::Sender<Applied>,
+    removed: watch::Sender<Removed>,
 }
 
 impl Shared {
@@ -81,6 +85,16 @@ impl Shared {
     /// How far it is.
     pub(crate) fn applied(&self) -> Applied {
         *self.applied.borrow()
+    }
+
+    /// Whether a member was removed from the cluster.
+    pub(crate) fn is_removed(&self, member: MemberId) -> bool {
+        self.removed.borrow().contains(member)
+    }
+
+    /// Tells when members were removed.
+    pub(crate) fn watch_removals(&self) -> watch::Receiver<Removed> {
+        self.removed.subscribe()
     }
 
     /// Follows how far it is.
@@ -111,21 +125,23 @@ pub(crate) fn on(folder: &Path, db: StateDb) -> io::Result<(Arc<Shared>, Machine
         std::fs::remove_dir_all(&snapshots)?;
     }
     std::fs::create_dir_all(&snapshots)?;
-    let (machine, entry) = {
+    let (machine, entry, removed) = {
         let view = db.read();
-        (Machine::load(&view)?, AppliedEntry::load(&view)?)
+        (Machine::load(&view)?, AppliedEntry::load(&view)?, Removed::load(&view)?)
     };
     let applied = Applied {
         next_index: entry.log_id.map_or(0, |id| id.index + 1),
         revision: machine.header.revision,
         floor: machine.header.floor,
         lease_generation: 0,
+        cluster_version: machine.header.cluster_version,
     };
     let shared = Shared {
         folder: folder.to_owned(),
         db: ArcSwap::from_pointee(db),
         hub: Hub::new(machine.header.revision),
         applied: watch::Sender::new(applied),
+        removed: watch::Sender::new(removed),
     };
     Ok((Arc::new(shared), machine, entry))
 }

@@ -4,7 +4,9 @@
 //! until it is answered or its time is over. A linearizable read first learns from the leader how
 //! far this member must have applied.
 
+mod administering;
 mod compactor;
+mod discovery;
 mod leadership;
 mod leases;
 mod membership;
@@ -12,6 +14,7 @@ mod open;
 mod proposing;
 mod read_index;
 mod status;
+mod versions;
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,21 +28,25 @@ use crate::{
     error::{Error, Refusal},
     log::LogStore,
     mvcc,
-    peer::{Administration, Peers},
+    peer::Peers,
     proposals::Sequencer,
     pulse::Pulse,
     raft_types::Raft,
     state::Shared,
     types::{
-        Consistency, Leadership, Member, MemberId, RangeReply, RangeRequest, Revision, Txn,
-        TxnReply, WatchRequest,
+        Consistency, Leadership, MemberId, RangeReply, RangeRequest, Revision, Txn, TxnReply,
+        WatchRequest,
     },
     watch::Watch,
 };
 use kontiki_base::tasks::Tasks;
 
 use self::read_index::ReadIndexes;
-pub use self::{open::PROTOCOL_VERSION, status::Status};
+pub use self::{
+    administering::{MemberStanding, MemberStatus},
+    open::PROTOCOL_VERSION,
+    status::Status,
+};
 pub(crate) use self::{
     open::{ClusterIdentity, Identified, new_identity, stored_identity},
     proposing::Attempt,
@@ -152,6 +159,9 @@ impl Store {
     /// Waits until this member has applied everything that was acknowledged anywhere before the
     /// call, and says its revision.
     pub async fn read_index(&self) -> Result<Revision, Error> {
+        if let Some(reason) = self.expelled() {
+            return Err(Error::Declined { reason });
+        }
         let _place = self.0.read_indexes.enter()?;
         let index = self.0.read_indexes.next().await?;
         let mut applied = self.0.shared.watch_applied();
@@ -194,34 +204,6 @@ impl Store {
     /// Who leads, and the fence while it is this member.
     pub fn leadership(&self) -> watch::Receiver<Leadership> {
         self.0.leadership.subscribe()
-    }
-
-    /// All members, as this one knows them.
-    pub fn members(&self) -> Vec<Member> {
-        self.0.members()
-    }
-
-    /// Adds a member as learner, or updates what is known of one. It is promoted to a voter once
-    /// it has caught up and the number of voters stays odd: the second server waits for a third.
-    pub async fn add_member(&self, member: Member) -> Result<(), Error> {
-        self.0.administer(Administration::Add(member)).await
-    }
-
-    /// Removes a member; refused when those that remain have no live majority.
-    pub async fn remove_member(&self, member: MemberId) -> Result<(), Error> {
-        self.0.administer(Administration::Remove(member)).await
-    }
-
-    /// Moves leadership to another voter.
-    pub async fn transfer_leadership(&self) -> Result<(), Error> {
-        let mut leadership = self.leadership();
-        let known = leadership.wait_for(|now| now.leader.is_some());
-        let known = timeout(HANDOVER_MAX, known).await.map_err(|_| Error::Timeout {
-            waited: HANDOVER_MAX,
-            last: "no leader is known".to_owned(),
-        })?;
-        let leader = known.map_err(|_| Error::ShutDown)?.leader.unwrap_or_default();
-        self.0.administer(Administration::TransferLeadership(leader)).await
     }
 
     /// Forgets history before `revision`; [`Error::Compacted`] if that is forgotten already.

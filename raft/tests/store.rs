@@ -12,6 +12,8 @@ mod crash;
 mod faults;
 #[path = "store/lab.rs"]
 mod lab;
+#[path = "store/members.rs"]
+mod members;
 #[path = "store/partition.rs"]
 mod partition;
 #[path = "store/pause.rs"]

@@ -115,6 +115,7 @@ async fn open_store(folder: &tempfile::TempDir, tasks: &Tasks) -> Store {
             roots: Roots { pem: authority.certificate_pem.clone() },
         },
         timing: Timing::default(),
+        tuning: kontiki_raft::Tuning::default(),
         start: Start::Bootstrap,
     };
     Store::open(options, tasks).await.unwrap()

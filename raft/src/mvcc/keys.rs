@@ -15,6 +15,8 @@ use crate::{
 pub(crate) const HEADER: &[u8] = b"h";
 /// Meta key of the applied log id and membership.
 pub(crate) const APPLIED: &[u8] = b"a";
+/// Meta key of the ids of removed members.
+pub(crate) const REMOVED: &[u8] = b"x";
 /// First byte of leases in meta.
 pub(crate) const LEASE: u8 = b'l';
 /// First byte of lease keys in meta.

@@ -130,7 +130,8 @@ impl Connection {
         let answers =
             timeout(STREAM_SETUP_MAX, self.peers.transport().stream(call, Pipe::Append, frames))
                 .await
-                .map_err(|_| late())??;
+                .map_err(|_| late())?
+                .map_err(|status| self.peers.note(self.to, status))?;
         let answers = answers.map(|answer| {
             answer
                 .and_then(|answer| open::<StreamAppendResult<C>>(&answer))

@@ -4,14 +4,19 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use kontiki_base::tasks::Tasks;
 use parking_lot::Mutex;
-use tokio::{runtime::Handle, time::timeout};
+use tokio::{
+    runtime::Handle,
+    time::{Instant, timeout},
+};
 use tonic::Status;
 
 use super::{
     Administration, Forwarded, LeaseQuery,
+    addresses::AddressBook,
     forward::{Home, Lines, ReadIndex},
     frame,
-    handshake::Claim,
+    greeting::{Greeting, Hello},
+    handshake::{ANYBODY, Claim, Refusal},
     open,
     proto::Frame,
     transport::{Call, Lane, Method, Transport},
@@ -19,12 +24,15 @@ use super::{
 use crate::{
     command::{Proposal, Reply},
     failpoints::{Step, pass},
-    store::{Attempt, Identified, PROTOCOL_VERSION},
+    raft_types::MemberNode,
+    store::{Attempt, Identified},
     types::{LeaseStatus, MemberId},
 };
 
 /// A member that is to be added is up.
 const HELLO_MAX: Duration = Duration::from_secs(2);
+/// How long members of a later life of the cluster are left alone.
+const OUTLIVED_PAUSE: Duration = Duration::from_secs(60);
 /// Heartbeats in a row that a member may miss before it is called lost: a second's worth.
 const MISSED_MAX: u32 = 10;
 
@@ -35,7 +43,11 @@ pub(crate) struct Peers(Arc<Inner>);
 struct Inner {
     identified: Arc<Identified>,
     transport: Arc<dyn Transport>,
-    addresses: Mutex<HashMap<MemberId, String>>,
+    /// This member, as it introduces itself.
+    own: MemberNode,
+    addresses: AddressBook,
+    /// Members of a later life of the cluster, and until when they are left alone.
+    outlived_by: Mutex<HashMap<MemberId, (Instant, String)>>,
     /// Heartbeats in a row that a member has missed.
     missed: Mutex<HashMap<MemberId, u32>>,
     home: Home,
@@ -47,13 +59,16 @@ impl Peers {
     /// Streams to peers live in the runtime in which this is called.
     pub(crate) fn new(
         identified: Arc<Identified>,
+        own: MemberNode,
         transport: Arc<dyn Transport>,
         tasks: &Tasks,
     ) -> Peers {
         Peers(Arc::new(Inner {
             identified,
             transport,
-            addresses: Mutex::default(),
+            own,
+            addresses: AddressBook::default(),
+            outlived_by: Mutex::default(),
             missed: Mutex::default(),
             home: Home { tasks: tasks.clone(), runtime: Handle::current() },
             proposals: Lines::default(),
@@ -61,12 +76,27 @@ impl Peers {
         }))
     }
 
-    /// Learns where members are dialled; connections to old addresses are dropped when used next.
+    /// Learns where a member is by the membership; connections to old addresses are dropped when
+    /// used next.
     pub(crate) fn learn(&self, member: MemberId, address: &str) {
-        let mut addresses = self.0.addresses.lock();
-        if addresses.get(&member).is_none_or(|known| known != address) {
-            addresses.insert(member, address.to_owned());
+        self.0.addresses.learn(member, address);
+    }
+
+    /// Learns where a member is by its own word.
+    pub(crate) fn meet(&self, member: MemberId, address: &str) {
+        if self.0.addresses.hear(member, address) {
+            tracing::info!(%member, address, "the member is here now");
         }
+    }
+
+    /// Where members may be.
+    pub(crate) fn addresses(&self) -> Vec<String> {
+        self.0.addresses.all()
+    }
+
+    /// This member, as it introduces itself.
+    pub(crate) fn own(&self) -> &MemberNode {
+        &self.0.own
     }
 
     /// Says once that a member is lost, and once that it is back.
@@ -96,15 +126,49 @@ impl Peers {
     /// A call to a member, with this member's claim.
     pub(super) fn call(&self, to: MemberId, lane: Lane) -> Result<Call, Status> {
         pass(Step::PeerCall).map_err(|error| Status::unavailable(error.to_string()))?;
-        let address = self.0.addresses.lock().get(&to).cloned();
+        let address = self.0.addresses.of(to);
         let address = address
             .ok_or_else(|| Status::unavailable(format!("the address of {to} is not known")))?;
-        let cluster = self.0.identified.cluster().ok_or_else(|| {
+        if let Some((until, reason)) = self.0.outlived_by.lock().get(&to)
+            && Instant::now() < *until
+        {
+            return Err(Status::unavailable(reason));
+        }
+        Ok(Call { address, lane, claim: self.claim(to)? })
+    }
+
+    fn claim(&self, to: MemberId) -> Result<Claim, Status> {
+        let identified = &self.0.identified;
+        if let Some(reason) = identified.expelled() {
+            return Err(Status::failed_precondition(reason));
+        }
+        let cluster = identified.cluster().ok_or_else(|| {
             Status::failed_precondition("this member has not been added to a cluster yet")
         })?;
-        let from = self.0.identified.member;
-        let claim = Claim { protocol: PROTOCOL_VERSION, cluster, from, to };
-        Ok(Call { address, lane, claim })
+        Ok(Claim { protocol: identified.version, cluster, from: identified.member, to })
+    }
+
+    /// Takes note of what a refusal means beyond its call.
+    pub(super) fn note(&self, by: MemberId, status: Status) -> Status {
+        match Refusal::of(&status) {
+            Some(Refusal::Removed) => {
+                self.0
+                    .identified
+                    .expel(&format!("it was removed from its cluster, says member {by}"));
+            }
+            Some(Refusal::Outlived) => {
+                let reason = status.message().to_owned();
+                tracing::error!(
+                    member = %by,
+                    "the cluster goes on without this member, which has to join it anew with an \
+                     empty data folder: {reason}"
+                );
+                let until = Instant::now() + OUTLIVED_PAUSE;
+                self.0.outlived_by.lock().insert(by, (until, reason));
+            }
+            None => {}
+        }
+        status
     }
 
     /// One question, one answer.
@@ -116,26 +180,40 @@ impl Peers {
         question: Frame,
     ) -> Result<Frame, Status> {
         let call = self.call(to, lane)?;
-        self.0.transport.ask(call, method, question).await
+        let answer = self.0.transport.ask(call, method, question).await;
+        answer.map_err(|status| self.note(to, status))
     }
 
-    /// Makes sure that a member is at its address, and may be of this cluster.
-    pub(crate) async fn hello(&self, to: MemberId) -> Result<(), String> {
-        self.hello_on(to, Lane::Forward).await
+    /// Makes sure that a member is at its address and may be of this cluster, and asks how it is.
+    pub(crate) async fn hello(&self, to: MemberId) -> Result<Greeting, String> {
+        self.greet(self.call(to, Lane::Forward)).await
+    }
+
+    /// Asks who is at an address. Whoever that is does not join a cluster by being asked.
+    pub(crate) async fn who_is_at(&self, address: &str) -> Result<Greeting, String> {
+        let address = address.to_owned();
+        let call = self.claim(ANYBODY).map(|claim| Call { address, lane: Lane::Forward, claim });
+        self.greet(call).await
     }
 
     /// Connects to a member before it matters: an election and what follows it then wait for no
     /// handshake. That it cannot be reached is found out when it matters.
     pub(crate) async fn warm(&self, to: MemberId) {
         for lane in [Lane::Append, Lane::Forward] {
-            let _ = self.hello_on(to, lane).await;
+            let _ = self.greet(self.call(to, lane)).await;
         }
     }
 
-    async fn hello_on(&self, to: MemberId, lane: Lane) -> Result<(), String> {
-        let said = self.ask(to, lane, Method::Hello, Frame::default());
+    async fn greet(&self, call: Result<Call, Status>) -> Result<Greeting, String> {
+        let said = async {
+            let call = call?;
+            let to = call.claim.to;
+            let hello = frame(&Hello { node: self.0.own.clone() });
+            let answer = self.0.transport.ask(call, Method::Hello, hello).await;
+            open(&answer.map_err(|status| self.note(to, status))?)
+        };
         match timeout(HELLO_MAX, said).await {
-            Ok(Ok(_)) => Ok(()),
+            Ok(Ok(greeting)) => Ok(greeting),
             Ok(Err(status)) => Err(status.message().to_owned()),
             Err(_) => Err(format!("no answer within {HELLO_MAX:?}")),
         }

@@ -151,7 +151,8 @@ async fn run<Q: Question>(peers: &Peers, to: MemberId, queue: mpsc::Receiver<Ask
     let opened = async {
         let frames = Outgoing::new(outgoing(queue, waiting.clone()));
         let call = peers.call(to, Lane::Forward)?;
-        peers.transport().stream(call, Q::PIPE, frames).await
+        let opened = peers.transport().stream(call, Q::PIPE, frames).await;
+        opened.map_err(|status| peers.note(to, status))
     };
     let mut answers = match opened.await {
         Ok(answers) => answers,

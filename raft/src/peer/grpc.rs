@@ -16,6 +16,7 @@ use tonic::{
 
 use super::{
     MESSAGE_BYTES_MAX,
+    handshake::ANYBODY,
     proto::{Frame, peer_client::PeerClient},
     tls,
     transport::{Call, Frames, Lane, Method, Outgoing, Pipe, Transport, Upload},
@@ -50,6 +51,10 @@ impl Grpc {
     fn client(&self, call: &Call) -> Result<PeerClient<Channel>, Status> {
         let Call { address, lane, claim } = call;
         let mut channels = self.channels.lock();
+        if claim.to == ANYBODY {
+            // Asked once: not worth keeping.
+            return Ok(PeerClient::new(self.connect(address)?));
+        }
         let channel = match channels.get(&(claim.to, *lane)) {
             Some((dialled, channel)) if dialled == address => channel.clone(),
             _ => {

@@ -1,17 +1,21 @@
 //! Who speaks to whom: checked on every call, before anything is done with it.
 
-use tonic::{Status, metadata::MetadataMap};
-
-use crate::{
-    store::{ClusterIdentity, PROTOCOL_VERSION},
-    types::MemberId,
+use tonic::{
+    Status,
+    metadata::{MetadataMap, MetadataValue},
 };
+
+use crate::{store::ClusterIdentity, types::MemberId};
 
 const PROTOCOL: &str = "kontiki-protocol";
 const CLUSTER: &str = "kontiki-cluster";
 const GENERATION: &str = "kontiki-generation";
 const FROM: &str = "kontiki-from";
 const TO: &str = "kontiki-to";
+const REFUSAL: &str = "kontiki-refusal";
+
+/// In the place of a member's id: whoever is there.
+pub(crate) const ANYBODY: MemberId = MemberId(0);
 
 /// What a caller says about itself and about whom it wants to reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +24,18 @@ pub(crate) struct Claim {
     pub(crate) cluster: ClusterIdentity,
     pub(crate) from: MemberId,
     pub(crate) to: MemberId,
+}
+
+/// What a member knows when it is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Called {
+    pub(super) member: MemberId,
+    pub(super) cluster: Option<ClusterIdentity>,
+    pub(super) protocol: u32,
+    /// Whether the caller was removed from the cluster.
+    pub(super) removed: bool,
+    /// Whether the call is one that anybody may answer.
+    pub(super) greeting: bool,
 }
 
 /// What becomes of a call.
@@ -34,41 +50,83 @@ pub(super) enum Verdict {
 /// Why a call is refused.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Stranger {
-    #[error("protocol {theirs} is too far from {ours}, which this member speaks")]
+    #[error("version {theirs} is too far from {ours}, which this member speaks")]
     Protocol { theirs: u32, ours: u32 },
     #[error("this is member {actual}, not {expected}")]
     WrongMember { expected: MemberId, actual: MemberId },
     #[error("this member's data folder belongs to cluster {ours:016x}, not to {theirs:016x}")]
     OtherCluster { theirs: u64, ours: u64 },
-    #[error("this cluster was restored: it is at generation {ours}, the caller at {theirs}")]
+    #[error(
+        "this cluster was restored or recovered: it is at generation {ours}, the caller at {theirs}"
+    )]
     OtherGeneration { theirs: u64, ours: u64 },
+    #[error("member {member} was removed from this cluster")]
+    Removed { member: MemberId },
+}
+
+/// What a refusal means for the caller beyond the call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// It is no member any more, for good.
+    Removed,
+    /// The cluster goes on without those of its generation.
+    Outlived,
+}
+
+impl Stranger {
+    /// The answer to the call.
+    pub(super) fn status(&self) -> Status {
+        let mut status = Status::failed_precondition(self.to_string());
+        let refusal = match self {
+            Stranger::Removed { .. } => "removed",
+            Stranger::OtherGeneration { theirs, ours } if theirs < ours => "outlived",
+            _ => return status,
+        };
+        status.metadata_mut().insert(REFUSAL, MetadataValue::from_static(refusal));
+        status
+    }
+}
+
+impl Refusal {
+    /// What an answer means beyond its call.
+    pub(super) fn of(status: &Status) -> Option<Refusal> {
+        match status.metadata().get(REFUSAL)?.to_str().ok()? {
+            "removed" => Some(Refusal::Removed),
+            "outlived" => Some(Refusal::Outlived),
+            _ => None,
+        }
+    }
 }
 
 /// Decides about a call. Pure.
-pub(super) fn judge(
-    claim: &Claim,
-    own: MemberId,
-    cluster: Option<ClusterIdentity>,
-) -> Result<Verdict, Stranger> {
-    if claim.protocol.abs_diff(PROTOCOL_VERSION) > 1 {
-        return Err(Stranger::Protocol { theirs: claim.protocol, ours: PROTOCOL_VERSION });
+pub(super) fn judge(claim: &Claim, called: &Called) -> Result<Verdict, Stranger> {
+    let Called { member, protocol, .. } = *called;
+    if claim.protocol.abs_diff(protocol) > 1 {
+        return Err(Stranger::Protocol { theirs: claim.protocol, ours: protocol });
     }
-    if claim.to != own {
-        return Err(Stranger::WrongMember { expected: claim.to, actual: own });
+    if let Some(ours) = called.cluster {
+        if claim.cluster.id != ours.id {
+            return Err(Stranger::OtherCluster { theirs: claim.cluster.id, ours: ours.id });
+        }
+        let (theirs, ours) = (claim.cluster.generation, ours.generation);
+        if theirs != ours {
+            return Err(Stranger::OtherGeneration { theirs, ours });
+        }
+        if called.removed {
+            return Err(Stranger::Removed { member: claim.from });
+        }
     }
-    let Some(ours) = cluster else { return Ok(Verdict::Adopt) };
-    if claim.cluster.id != ours.id {
-        return Err(Stranger::OtherCluster { theirs: claim.cluster.id, ours: ours.id });
+    if claim.to == ANYBODY && called.greeting {
+        return Ok(Verdict::Admit);
     }
-    if claim.cluster.generation != ours.generation {
-        let theirs = claim.cluster.generation;
-        return Err(Stranger::OtherGeneration { theirs, ours: ours.generation });
+    if claim.to != member {
+        return Err(Stranger::WrongMember { expected: claim.to, actual: member });
     }
-    Ok(Verdict::Admit)
+    Ok(if called.cluster.is_some() { Verdict::Admit } else { Verdict::Adopt })
 }
 
 impl Claim {
-    /// Writes the claim into a call.
+    /// Adds the claim to a call.
     pub(super) fn write(&self, metadata: &mut MetadataMap) {
         metadata.insert(PROTOCOL, self.protocol.into());
         metadata.insert(CLUSTER, self.cluster.id.into());
@@ -105,34 +163,45 @@ mod tests {
     fn only_members_of_the_cluster_are_admitted() {
         let me = MemberId(5);
         let good = Claim { protocol: 1, cluster: OURS, from: MemberId(4), to: me };
-        let restored = ClusterIdentity { generation: 3, ..OURS };
-        let other = ClusterIdentity { id: 9, ..OURS };
+        let called = Called {
+            member: me,
+            cluster: Some(OURS),
+            protocol: 1,
+            removed: false,
+            greeting: false,
+        };
+        let waiting = Called { cluster: None, ..called };
+        let anybody = Claim { to: ANYBODY, ..good };
+        let old = Claim { cluster: ClusterIdentity { generation: 1, ..OURS }, ..good };
+        let other = Claim { cluster: ClusterIdentity { id: 9, ..OURS }, ..good };
+        let wrong = |expected| Err(Stranger::WrongMember { expected, actual: me });
+        let outlived = Err(Stranger::OtherGeneration { theirs: 1, ours: 2 });
         let cases = [
-            (good, Some(OURS), Ok(Verdict::Admit)),
-            (good, None, Ok(Verdict::Adopt)),
+            (good, called, Ok(Verdict::Admit)),
+            (good, waiting, Ok(Verdict::Adopt)),
+            (Claim { protocol: 2, ..good }, called, Ok(Verdict::Admit)),
+            (Claim { protocol: 3, ..good }, called, Err(Stranger::Protocol { theirs: 3, ours: 1 })),
+            (Claim { to: MemberId(6), ..good }, waiting, wrong(MemberId(6))),
+            (other, called, Err(Stranger::OtherCluster { theirs: 9, ours: 1 })),
+            (old, called, outlived),
+            // Whoever asks for a member of before learns that there is nobody of that time.
             (
-                Claim { protocol: 3, ..good },
-                Some(OURS),
-                Err(Stranger::Protocol { theirs: 3, ours: 1 }),
+                Claim { to: MemberId(6), ..old },
+                called,
+                Err(Stranger::OtherGeneration { theirs: 1, ours: 2 }),
             ),
             (
-                Claim { to: MemberId(6), ..good },
-                None,
-                Err(Stranger::WrongMember { expected: MemberId(6), actual: me }),
+                good,
+                Called { removed: true, ..called },
+                Err(Stranger::Removed { member: good.from }),
             ),
-            (
-                Claim { cluster: other, ..good },
-                Some(OURS),
-                Err(Stranger::OtherCluster { theirs: 9, ours: 1 }),
-            ),
-            (
-                Claim { cluster: restored, ..good },
-                Some(OURS),
-                Err(Stranger::OtherGeneration { theirs: 3, ours: 2 }),
-            ),
+            (anybody, called, wrong(ANYBODY)),
+            (anybody, Called { greeting: true, ..called }, Ok(Verdict::Admit)),
+            // Nobody in particular adopts nobody.
+            (anybody, Called { greeting: true, ..waiting }, Ok(Verdict::Admit)),
         ];
-        for (claim, cluster, expected) in cases {
-            assert_eq!(judge(&claim, me, cluster), expected, "{claim:?}");
+        for (claim, called, expected) in cases {
+            assert_eq!(judge(&claim, &called), expected, "{claim:?} {called:?}");
         }
     }
 
@@ -143,5 +212,14 @@ mod tests {
         claim.write(&mut metadata);
         assert_eq!(Claim::read(&metadata).unwrap(), claim);
         assert!(Claim::read(&MetadataMap::new()).is_err());
+    }
+
+    #[test]
+    fn a_member_of_before_is_told_what_it_means() {
+        let generation = |theirs, ours| Stranger::OtherGeneration { theirs, ours }.status();
+        assert_eq!(Refusal::of(&generation(1, 2)), Some(Refusal::Outlived));
+        assert_eq!(Refusal::of(&generation(2, 1)), None);
+        let removed = Stranger::Removed { member: MemberId(1) }.status();
+        assert_eq!(Refusal::of(&removed), Some(Refusal::Removed));
     }
 }

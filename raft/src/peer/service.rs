@@ -13,7 +13,8 @@ use tonic::Status;
 
 use super::{
     Administration, Forwarded, LeaseQuery, campaign, forward, frame,
-    handshake::{self, Claim, Verdict},
+    greeting::Hello,
+    handshake::{self, Called, Claim, Verdict},
     open,
     proto::Frame,
     snapshot,
@@ -97,11 +98,21 @@ impl Service {
     }
 
     /// Admits a call, or says why not.
-    fn admit(&self, caller: &Caller) -> Result<(), Status> {
+    fn admit(&self, caller: &Caller, greeting: bool) -> Result<(), Status> {
         pass(Step::PeerServe).map_err(stopped)?;
         let claim = &caller.claim;
         let own = &self.inner.identified;
-        match handshake::judge(claim, own.member, own.cluster()) {
+        if let Some(reason) = own.expelled() {
+            return Err(Status::failed_precondition(reason));
+        }
+        let called = Called {
+            member: own.member,
+            cluster: own.cluster(),
+            protocol: own.version,
+            removed: self.inner.shared.is_removed(claim.from),
+            greeting,
+        };
+        match handshake::judge(claim, &called) {
             Ok(Verdict::Admit) => {}
             Ok(Verdict::Adopt) => {
                 let adopted =
@@ -113,7 +124,7 @@ impl Service {
             }
             Err(stranger) => {
                 self.complaints.say(&claim.from.to_string(), &stranger);
-                return Err(Status::failed_precondition(stranger.to_string()));
+                return Err(stranger.status());
             }
         }
         if let Some(session) = &caller.session {
@@ -124,7 +135,7 @@ impl Service {
 
     /// Admits a request that a member has on behalf of its callers: one that was removed has none.
     fn admit_member(&self, caller: &Caller) -> Result<(), Status> {
-        self.admit(caller)?;
+        self.admit(caller, false)?;
         let from = caller.claim.from;
         if self.inner.is_member(from) {
             return Ok(());
@@ -142,10 +153,16 @@ impl Service {
         let raft = &self.inner.raft;
         match method {
             Method::Administer | Method::Lease => self.admit_member(caller)?,
-            _ => self.admit(caller)?,
+            _ => self.admit(caller, method == Method::Hello)?,
         }
         match method {
-            Method::Hello => Ok(Frame::default()),
+            Method::Hello => {
+                let hello: Hello = open(&question)?;
+                if self.inner.is_member(caller.claim.from) {
+                    self.inner.peers.meet(caller.claim.from, &hello.node.peer_address);
+                }
+                Ok(frame(&self.inner.greeting()))
+            }
             Method::Append => {
                 let answer = raft.append_entries(open(&question)?).await.map_err(stopped)?;
                 Ok(frame(&answer))
@@ -197,7 +214,7 @@ impl Service {
     }
 
     fn append(&self, caller: &Caller, frames: Frames) -> Result<Frames, Status> {
-        self.admit(caller)?;
+        self.admit(caller, false)?;
         // A message that cannot be read ends the stream: the leader begins again.
         let requests = tokio_stream::StreamExt::map_while(frames, |read| {
             pass(Step::PeerServe).ok()?;
@@ -214,7 +231,7 @@ impl Service {
 
     /// Takes a snapshot in.
     pub(crate) async fn install(&self, caller: &Caller, parts: Frames) -> Result<Frame, Status> {
-        self.admit(caller)?;
+        self.admit(caller, false)?;
         let files = SnapshotFiles::reserve(&self.inner.shared.snapshot_folder())
             .map_err(|error| Status::internal(error.to_string()))?;
         let (vote, snapshot) = snapshot::receive(parts, files).await?;

@@ -10,7 +10,7 @@ use openraft::{
 use tokio::time::Instant;
 
 use super::{
-    Applied, AppliedEntry, Shared,
+    Applied, AppliedEntry, Removed, Shared,
     snapshot::{self, Builder, SnapshotFiles},
 };
 use crate::{
@@ -21,11 +21,13 @@ use crate::{
     log::{Durable, other},
     metrics,
     mvcc::{
-        Overlay, Space,
+        Overlay, Space, View,
         apply::{Machine, Position},
         keys,
     },
-    raft_types::{Entry, LogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig, fence_of},
+    raft_types::{
+        Entry, LogId, Membership, Snapshot, SnapshotMeta, StoredMembership, TypeConfig, fence_of,
+    },
     types::WatchBatch,
 };
 
@@ -66,6 +68,7 @@ impl StateMachine {
             let reply = match entry.payload {
                 EntryPayload::Blank => Reply::None,
                 EntryPayload::Membership(membership) => {
+                    self.note_removed(&membership, &mut overlay);
                     let stored = StoredMembership::new(Some(entry.log_id), membership);
                     self.entry.membership = stored;
                     Reply::None
@@ -99,6 +102,15 @@ impl StateMachine {
         Ok(())
     }
 
+    /// Remembers who is in the membership no more.
+    fn note_removed<V: View>(&self, membership: &Membership, overlay: &mut Overlay<'_, V>) {
+        let mut removed = self.shared.removed.borrow().clone();
+        if removed.note(self.entry.membership.membership(), membership) {
+            removed.store(overlay);
+            self.shared.removed.send_replace(removed);
+        }
+    }
+
     fn publish(&self, changes: Vec<WatchBatch>, leases_changed: bool) {
         let header = self.machine.header;
         self.shared.applied.send_modify(|applied| {
@@ -107,6 +119,7 @@ impl StateMachine {
                 revision: header.revision,
                 floor: header.floor,
                 lease_generation: applied.lease_generation + u64::from(leases_changed),
+                cluster_version: header.cluster_version,
             };
         });
         self.shared.hub.publish(changes, header.revision);
@@ -179,9 +192,9 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         let before = self.shared.db();
         let root = self.shared.state_folder();
         let db = before.successor(&root, files.path())?;
-        let (machine, entry) = {
+        let (machine, entry, removed) = {
             let view = db.read();
-            (Machine::load(&view)?, AppliedEntry::load(&view)?)
+            (Machine::load(&view)?, AppliedEntry::load(&view)?, Removed::load(&view)?)
         };
         if entry.log_id != meta.last_log_id {
             return Err(other(format!(
@@ -191,6 +204,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         }
         db.replace(&root, &before)?;
         (self.machine, self.entry) = (machine, entry);
+        self.shared.removed.send_replace(removed);
         self.shared.db.store(Arc::new(db));
         self.publish(Vec::new(), true);
         self.shared.hub.resync(self.machine.header.revision);

@@ -46,16 +46,25 @@ struct StoredIdentity {
 
 const IDENTITY: &str = "identity";
 const BOOT: &str = "boot";
+const EXPELLED: &str = "expelled";
 
 /// Who this member is; a member that waits to be added learns its cluster from the first leader.
 pub(crate) struct Identified {
     pub(crate) member: MemberId,
+    /// The version that it speaks.
+    pub(crate) version: u32,
     cluster: OnceLock<ClusterIdentity>,
+    expelled: watch::Sender<Option<String>>,
     log: LogStore,
 }
 
 impl Identified {
-    fn load(log: &LogStore, start: Start) -> io::Result<Identified> {
+    fn load(log: &LogStore, start: Start, version: u32) -> io::Result<Identified> {
+        if let Some(reason) = log.read_own::<String>(EXPELLED)? {
+            return Err(io::Error::other(format!(
+                "{reason}; to join again as a new member, start with an empty folder"
+            )));
+        }
         let stored: Option<StoredIdentity> = log.read_own(IDENTITY)?;
         let mut stored =
             stored.unwrap_or_else(|| StoredIdentity { member: random_member(), cluster: None });
@@ -65,7 +74,30 @@ impl Identified {
         }
         log.write_own(IDENTITY, &stored)?;
         let cluster = stored.cluster.map_or_else(OnceLock::new, OnceLock::from);
-        Ok(Identified { member: stored.member, cluster, log: log.clone() })
+        let expelled = watch::Sender::default();
+        Ok(Identified { member: stored.member, version, cluster, expelled, log: log.clone() })
+    }
+
+    /// This member is none any more, for good: it neither calls nor campaigns from here on.
+    pub(crate) fn expel(&self, reason: &str) {
+        if self.expelled().is_some() {
+            return;
+        }
+        tracing::error!(member = %self.member, "this member stops: {reason}");
+        if let Err(error) = self.log.write_own(EXPELLED, &reason.to_owned()) {
+            tracing::error!("cannot remember that: {error}");
+        }
+        self.expelled.send_replace(Some(reason.to_owned()));
+    }
+
+    /// Why this member is none any more.
+    pub(crate) fn expelled(&self) -> Option<String> {
+        self.expelled.borrow().clone()
+    }
+
+    /// Tells when it has been expelled.
+    pub(super) fn watch_expelled(&self) -> watch::Receiver<Option<String>> {
+        self.expelled.subscribe()
     }
 
     pub(crate) fn cluster(&self) -> Option<ClusterIdentity> {
@@ -116,8 +148,8 @@ impl Store {
     ) -> Result<Store, Error> {
         let tasks = tasks.child();
         let folder = options.data_dir.clone();
-        let (disks, first) = (environment.clone(), options.start);
-        let opened = blocking(move || prepare(&*disks, &folder, first))
+        let (disks, first, version) = (environment.clone(), options.start, options.tuning.version);
+        let opened = blocking(move || prepare(&*disks, &folder, first, version))
             .await
             .map_err(|error| Error::Storage(io::Error::other(error)))??;
         let runtime = environment.runtime()?;
@@ -159,14 +191,19 @@ struct Opened {
     machine: StateMachine,
 }
 
-fn prepare(disks: &dyn Environment, folder: &Path, start: Start) -> Result<Opened, Error> {
+fn prepare(
+    disks: &dyn Environment,
+    folder: &Path,
+    start: Start,
+    version: u32,
+) -> Result<Opened, Error> {
     let unusable = |error: io::Error| Error::DataFolder {
         path: folder.to_owned(),
         reason: kontiki_base::tasks::render(&error),
     };
     std::fs::create_dir_all(folder).map_err(unusable)?;
     let log = disks.open_log(folder).map_err(unusable)?;
-    let identified = Identified::load(&log, start).map_err(unusable)?;
+    let identified = Identified::load(&log, start, version).map_err(unusable)?;
     let boot = log.read_own::<u64>(BOOT).map_err(unusable)?.unwrap_or(0) + 1;
     log.write_own(BOOT, &boot).map_err(unusable)?;
     let state = disks.open_state(folder).map_err(unusable)?;
@@ -188,16 +225,18 @@ async fn start(
     })?;
     let member = identified.member;
     let identified = Arc::new(identified);
-    let peers = Peers::new(identified.clone(), environment.transport(&options)?, &tasks);
-    let raft = Raft::new(member.0, Arc::new(config), peers.clone(), log.clone(), machine)
-        .await
-        .map_err(|error| Error::Storage(io::Error::other(error)))?;
     let node = MemberNode {
         name: options.name.clone(),
         peer_address: options.peer_address.clone(),
         api_address: options.api_address.clone(),
         client_address: options.client_address.clone(),
+        version: options.tuning.version,
     };
+    let transport = environment.transport(&options)?;
+    let peers = Peers::new(identified.clone(), node.clone(), transport, &tasks);
+    let raft = Raft::new(member.0, Arc::new(config), peers.clone(), log.clone(), machine)
+        .await
+        .map_err(|error| Error::Storage(io::Error::other(error)))?;
     let (read_indexes, read_index_queue) = ReadIndexes::new();
     let inner = Arc::new(Inner {
         raft,
@@ -236,14 +275,7 @@ async fn start(
         TaskKind::vital("pulse"),
         pulse::run(inner.clone(), options.timing.election_max, tasks.shutdown()),
     );
-    tasks.spawn_infallible(
-        TaskKind::vital("membership"),
-        membership::supervise(inner.clone(), tasks.shutdown()),
-    );
-    tasks.spawn_infallible(
-        TaskKind::logged("announcement"),
-        membership::announce(inner.clone(), node, tasks.shutdown()),
-    );
+    membership::start(&inner, node, options.tuning, &tasks);
     tasks.spawn(
         TaskKind::vital("compactor"),
         compactor::run(inner.shared.clone(), tasks.shutdown()),

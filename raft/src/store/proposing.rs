@@ -71,6 +71,9 @@ impl Inner {
         let mut leadership = self.leadership.subscribe();
         let mut last = "no leader is known".to_owned();
         loop {
+            if let Some(reason) = self.identified.expelled() {
+                return Err(Error::Declined { reason });
+            }
             let leader = leadership.borrow_and_update().leader;
             if let Some(leader) = leader {
                 // A leader that was replaced may never answer: its successor is asked instead.

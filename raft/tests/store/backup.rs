@@ -9,7 +9,10 @@ use kontiki_raft::{
     backup::{self, Attachment, Backup},
 };
 
-use crate::lab::{Folder, Lab, all, delete, dump, put};
+use crate::{
+    cluster::{Node, leader_of, stop, three},
+    lab::{Folder, Lab, all, delete, dump, put},
+};
 
 /// Takes a backup to its end and writes it down.
 pub(crate) async fn download(mut backup: Backup, path: &Path) {
@@ -131,4 +134,71 @@ async fn a_folder_that_is_no_store_is_refused() {
     Store::open(options, &Tasks::new()).await.unwrap().shutdown().await.unwrap();
     let error = backup::survey(&waiting).unwrap_err().to_string();
     assert!(error.contains("never part of a cluster"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_quorum_is_recovered_from_the_best_survivor() {
+    let lab = Lab::new();
+    let mut nodes = three(&lab).await;
+    let leader = leader_of(&nodes, None).await;
+    nodes.rotate_left(leader);
+    for number in 0..20 {
+        nodes[0].store.txn(put(&format!("k{number}"), "x")).await.unwrap();
+    }
+    // The last member misses the end; the leader is lost for ever, and so is the second's process.
+    let behind = nodes.pop().unwrap().stop().await;
+    nodes[0].store.txn(put("last", "acknowledged")).await.unwrap();
+    let mut stopped = vec![behind];
+    for node in nodes {
+        node.store.crash();
+        stopped.push((node.options.clone(), node.folder));
+        drop(node.store);
+    }
+    let [behind, lost, survivor] = <[_; 3]>::try_from(stopped).ok().unwrap();
+    let mut survivors = Vec::new();
+    for (options, _) in [&behind, &survivor] {
+        survivors.push(survey_when_free(&options.data_dir).await);
+    }
+    let best = backup::most_advanced(&survivors).unwrap().unwrap();
+    assert_eq!(best.store, survivor.0.data_dir);
+    assert_eq!(best.members.len(), 3);
+    let (reborn, kept) = backup::recover(best, &survivor.0.data_dir, "m1").unwrap();
+    assert!(kept.unwrap().join("log").is_dir(), "nothing is thrown away");
+
+    let recovered = Node::reopen(survivor).await;
+    recovered.store.ready().await.unwrap();
+    let last = RangeRequest::new(KeyRange::key("last"));
+    assert!(dump(&recovered.store, last).await.starts_with("last=acknowledged@"));
+    assert_eq!(recovered.store.id(), reborn.member);
+    assert!(recovered.store.revision() >= reborn.revision);
+    assert_eq!(recovered.store.members().len(), 1);
+
+    // Those of before are refused, and cannot lead a cluster of their own against the new one.
+    let stale = Node::reopen(behind).await;
+    let old = stale.member();
+    let refused = recovered.store.add_member(old).await.unwrap_err().to_string();
+    assert!(refused.contains("belongs to cluster") || refused.contains("generation"), "{refused}");
+    let (options, _folder) = stale.stop().await;
+    drop(lost);
+    // With empty folders they come back.
+    let fresh = Node::start(&lab, "m2", Start::Join).await;
+    recovered.store.add_member(fresh.member()).await.unwrap();
+    fresh.store.ready().await.unwrap();
+    assert!(dump(&fresh.store, all()).await.contains("last=acknowledged"));
+    assert_ne!(fresh.options.data_dir, options.data_dir);
+    stop(vec![recovered, fresh]).await;
+}
+
+/// A crashed store lets go of its files a moment later.
+async fn survey_when_free(store: &Path) -> backup::Survivor {
+    let start = std::time::Instant::now();
+    loop {
+        match backup::survey(store) {
+            Ok(survivor) => return survivor,
+            Err(error) => {
+                assert!(start.elapsed().as_secs() < 10, "{error}");
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+        }
+    }
 }

@@ -12,21 +12,21 @@ use kontiki_raft::{
 use crate::lab::{Folder, Lab, all, dump, free_address, put, revision};
 
 /// A started member.
-struct Node {
-    store: Store,
-    options: Options,
-    folder: Folder,
+pub(crate) struct Node {
+    pub(crate) store: Store,
+    pub(crate) options: Options,
+    pub(crate) folder: Folder,
 }
 
 impl Node {
-    async fn start(lab: &Lab, name: &str, start: Start) -> Node {
+    pub(crate) async fn start(lab: &Lab, name: &str, start: Start) -> Node {
         let folder = Folder::new();
         let options = lab.options(name, folder.path().to_owned(), start);
         let store = Store::open(options.clone(), &Tasks::new()).await.unwrap();
         Node { store, options, folder }
     }
 
-    fn member(&self) -> Member {
+    pub(crate) fn member(&self) -> Member {
         Member {
             id: self.store.id(),
             name: self.options.name.clone(),
@@ -37,23 +37,23 @@ impl Node {
         }
     }
 
-    async fn stop(self) -> (Options, Folder) {
+    pub(crate) async fn stop(self) -> (Options, Folder) {
         self.store.shutdown().await.unwrap();
         (self.options, self.folder)
     }
 
-    async fn reopen((options, folder): (Options, Folder)) -> Node {
+    pub(crate) async fn reopen((options, folder): (Options, Folder)) -> Node {
         let store = Store::open(options.clone(), &Tasks::new()).await.unwrap();
         Node { store, options, folder }
     }
 }
 
-fn voters(store: &Store) -> usize {
+pub(crate) fn voters(store: &Store) -> usize {
     store.members().iter().filter(|member| member.voter).count()
 }
 
 /// Waits for what has no event of its own.
-async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {
+pub(crate) async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {
     let start = Instant::now();
     while !holds().await {
         assert!(start.elapsed() < Duration::from_secs(20), "not within 20 s: {what}");
@@ -61,7 +61,7 @@ async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {
     }
 }
 
-async fn three(lab: &Lab) -> Vec<Node> {
+pub(crate) async fn three(lab: &Lab) -> Vec<Node> {
     let first = Node::start(lab, "m1", Start::Bootstrap).await;
     let second = Node::start(lab, "m2", Start::Join).await;
     let third = Node::start(lab, "m3", Start::Join).await;
@@ -75,7 +75,7 @@ async fn three(lab: &Lab) -> Vec<Node> {
     nodes
 }
 
-async fn leader_of(nodes: &[Node], except: Option<MemberId>) -> usize {
+pub(crate) async fn leader_of(nodes: &[Node], except: Option<MemberId>) -> usize {
     let known = nodes.iter().map(|node| {
         let mut leadership = node.store.leadership();
         Box::pin(async move {
@@ -86,7 +86,7 @@ async fn leader_of(nodes: &[Node], except: Option<MemberId>) -> usize {
     index
 }
 
-async fn stop(nodes: Vec<Node>) {
+pub(crate) async fn stop(nodes: Vec<Node>) {
     join_all(nodes.iter().map(|node| node.store.shutdown())).await;
 }
 
@@ -220,7 +220,7 @@ async fn a_planned_move_of_leadership_fails_no_request() {
 }
 
 /// Writes `w{writer}` one version after the other; every write must be answered.
-async fn write_until(store: Store, writer: usize, done: CancellationToken) -> u64 {
+pub(crate) async fn write_until(store: Store, writer: usize, done: CancellationToken) -> u64 {
     let mut written = 0u64;
     while !done.is_cancelled() {
         let reply = store.txn(put(&format!("w{writer}"), &written.to_string())).await.unwrap();

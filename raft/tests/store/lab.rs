@@ -56,6 +56,7 @@ impl Lab {
                 roots: Roots { pem: self.authority.certificate_pem.clone() },
             },
             timing: Timing::default(),
+            tuning: kontiki_raft::Tuning::default(),
             start,
         }
     }

@@ -228,6 +228,7 @@ fn read_options(folder: &Path) -> Options {
         client_address: String::new(),
         tls,
         timing: Timing::default(),
+        tuning: kontiki_raft::Tuning::default(),
         start: if words[2] == "true" { Start::Bootstrap } else { Start::Join },
     }
 }
