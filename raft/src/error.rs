@@ -39,6 +39,12 @@ pub enum Error {
     /// More is waiting than this member takes; nothing was done.
     #[error("too many requests")]
     TooManyRequests,
+    /// This member's state differs from the majority's: it answers nothing.
+    #[error("this member is corrupt: {reason}")]
+    CorruptMember {
+        /// What was found.
+        reason: String,
+    },
     /// The member is stopping or has stopped.
     #[error("the store is shut down")]
     ShutDown,
@@ -109,6 +115,10 @@ pub enum Refusal {
         /// Which one.
         sequence: u64,
     },
+    /// Too few voters have room on their disks for what it puts. The leader refuses this before
+    /// it enters the log.
+    #[error("no majority of the voters has room on its disk")]
+    NoSpace,
     /// The lease does not exist, or no longer.
     #[error("lease {lease:?} not found")]
     LeaseNotFound {

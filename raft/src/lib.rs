@@ -24,6 +24,7 @@ pub mod types;
 
 mod codec;
 mod command;
+mod disk;
 mod environment;
 mod error;
 mod log;
@@ -41,6 +42,6 @@ mod watch;
 pub use error::{Error, Refusal};
 pub use kontiki_base::Fence;
 pub use options::{Options, PeerTls, Start, Timing, Tuning};
-pub use store::{MemberStanding, MemberStatus, PROTOCOL_VERSION, Status, Store};
+pub use store::{Ailment, MemberStanding, MemberStatus, PROTOCOL_VERSION, Status, Store};
 pub use types::*;
 pub use watch::{ProgressRequest, Watch, WatchError};

@@ -12,6 +12,7 @@
 mod disk;
 mod durable;
 mod flusher;
+mod mark;
 mod rocks;
 mod tail;
 
@@ -42,6 +43,7 @@ use self::{
 };
 use crate::{
     codec,
+    disk::Latencies,
     failpoints::{Step, pass},
     metrics,
     raft_types::{Entry, LogId, TypeConfig, Vote},
@@ -70,6 +72,7 @@ struct Shared {
     tail: Mutex<Tail>,
     durable: Durable,
     flusher: Flusher,
+    latencies: Arc<Latencies>,
 }
 
 impl LogStore {
@@ -81,8 +84,10 @@ impl LogStore {
     /// The log on a disk.
     pub(crate) fn on(disk: Arc<dyn LogDisk>) -> io::Result<LogStore> {
         let durable = Durable::default();
-        let flusher = Flusher::start(disk.clone(), durable.clone())?;
-        let shared = Shared { disk, tail: Mutex::new(Tail::default()), durable, flusher };
+        let latencies = Arc::new(Latencies::default());
+        let flusher = Flusher::start(disk.clone(), durable.clone(), latencies.clone())?;
+        let tail = Mutex::new(Tail::default());
+        let shared = Shared { disk, tail, durable, flusher, latencies };
         let log = LogStore { shared: Arc::new(shared) };
         let state = log.state()?;
         log.shared.durable.start_at(state.last_log_id.map(|id| id.index));
@@ -92,6 +97,17 @@ impl LogStore {
     /// How far the log is safe on this member's disk.
     pub(crate) fn durable(&self) -> Durable {
         self.shared.durable.clone()
+    }
+
+    /// How long it takes to make it so.
+    pub(crate) fn latencies(&self) -> &Latencies {
+        &self.shared.latencies
+    }
+
+    /// The index behind which the log begins.
+    pub(crate) fn purged(&self) -> io::Result<Option<u64>> {
+        let purged: Option<LogId> = self.read_meta(KEY_PURGED)?;
+        Ok(purged.map(|id| id.index))
     }
 
     /// Stops the flusher after what is queued. Appends fail from here on.
@@ -206,7 +222,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
         pass(Step::VoteWrite)?;
         self.write_meta(KEY_VOTE, vote)?;
-        flusher::timed_sync(&*self.shared.disk)?;
+        flusher::timed_sync(&*self.shared.disk, &self.shared.latencies)?;
         pass(Step::VoteWritten)
     }
 

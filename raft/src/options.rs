@@ -40,6 +40,11 @@ pub struct Tuning {
     pub cluster_version_max: Option<u32>,
     /// The version that this member speaks.
     pub version: u32,
+    /// Bytes of the data folder's disk that are kept free of puts; `None` is a twentieth of the
+    /// disk, a GiB at most.
+    pub disk_reserve: Option<u64>,
+    /// Between comparisons of what the members hold.
+    pub compare_every: Duration,
 }
 
 impl Default for Tuning {
@@ -49,6 +54,8 @@ impl Default for Tuning {
             snapshot_rate: 100 << 20,
             cluster_version_max: None,
             version: crate::PROTOCOL_VERSION,
+            disk_reserve: None,
+            compare_every: Duration::from_secs(300),
         }
     }
 }

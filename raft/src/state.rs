@@ -5,6 +5,7 @@
 //! together, and nothing is applied that the local log could still lose. So the files are always
 //! some exact past state, and a restart replays the log from there.
 
+pub(crate) mod current;
 mod db;
 mod disk;
 mod machine;

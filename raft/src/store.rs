@@ -6,7 +6,9 @@
 
 mod administering;
 mod compactor;
+mod compare;
 mod discovery;
+mod health;
 mod leadership;
 mod leases;
 mod membership;
@@ -41,13 +43,15 @@ use crate::{
 };
 use kontiki_base::tasks::Tasks;
 
-use self::read_index::ReadIndexes;
 pub use self::{
     administering::{MemberStanding, MemberStatus},
+    health::Ailment,
     open::PROTOCOL_VERSION,
     status::Status,
 };
+use self::{health::Health, read_index::ReadIndexes};
 pub(crate) use self::{
+    health::{Finding, Question},
     open::{ClusterIdentity, Identified, new_identity, stored_identity},
     proposing::Attempt,
 };
@@ -75,6 +79,7 @@ pub(crate) struct Inner {
     membership: tokio::sync::Mutex<()>,
     read_indexes: ReadIndexes,
     lessor: leases::Lessor,
+    pub(crate) health: Health,
     ready: tokio::sync::OnceCell<()>,
     tasks: Tasks,
     runtime: Mutex<Option<Runtime>>,
@@ -137,6 +142,7 @@ impl Store {
 
     /// Reads keys.
     pub async fn range(&self, request: RangeRequest) -> Result<RangeReply, Error> {
+        self.0.trusts_itself()?;
         if request.consistency == Consistency::Linearizable {
             self.read_index().await?;
         }
@@ -147,6 +153,7 @@ impl Store {
 
     /// Subscribes to changes.
     pub async fn watch(&self, request: WatchRequest) -> Result<Watch, Error> {
+        self.0.trusts_itself()?;
         if let Some(from) = request.from {
             let oldest = self.0.shared.applied().floor;
             if from < oldest {
@@ -162,6 +169,7 @@ impl Store {
         if let Some(reason) = self.expelled() {
             return Err(Error::Declined { reason });
         }
+        self.0.trusts_itself()?;
         let _place = self.0.read_indexes.enter()?;
         let index = self.0.read_indexes.next().await?;
         let mut applied = self.0.shared.watch_applied();
@@ -184,6 +192,7 @@ impl Store {
     /// Waits until this member may serve: it has applied up to a read index that was taken after
     /// its start. Returns at once when called again.
     pub async fn ready(&self) -> Result<(), Error> {
+        self.0.trusts_itself()?;
         let caught_up = || async {
             loop {
                 match self.read_index().await {
@@ -198,7 +207,28 @@ impl Store {
 
     /// Whether [`Store::ready`] would return at once.
     pub fn is_ready(&self) -> bool {
-        self.0.ready.initialized()
+        self.0.ready.initialized() && self.0.health.corrupt().is_none()
+    }
+
+    /// What ails this member, for its status: nothing on a healthy one.
+    pub fn ailments(&self) -> Vec<Ailment> {
+        self.0.health.ailments()
+    }
+
+    /// Changes a stored value behind everybody's back, as a broken disk or a defect might. For
+    /// tests of whether that is found.
+    #[cfg(feature = "failpoints")]
+    #[doc(hidden)]
+    pub fn corrupt(&self, key: &[u8]) -> Result<(), Error> {
+        use mvcc::{Space, View};
+        let db = self.0.shared.db();
+        let found = db.read().get(Space::Current, key)?;
+        let mut value = found.map(|value| value.to_vec()).unwrap_or_default();
+        if let Some(last) = value.last_mut() {
+            *last ^= 1;
+        }
+        db.write([((Space::Current, key.to_vec()), Some(value.into()))])?;
+        Ok(())
     }
 
     /// Who leads, and the fence while it is this member.

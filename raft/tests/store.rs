@@ -8,6 +8,8 @@ mod backup;
 mod cluster;
 #[path = "store/crash.rs"]
 mod crash;
+#[path = "store/damage.rs"]
+mod damage;
 #[path = "store/faults.rs"]
 mod faults;
 #[path = "store/lab.rs"]
@@ -20,5 +22,7 @@ mod partition;
 mod pause;
 #[path = "store/process.rs"]
 mod process;
+#[path = "store/sick.rs"]
+mod sick;
 #[path = "store/single.rs"]
 mod single;

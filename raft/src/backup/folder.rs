@@ -8,8 +8,7 @@ use std::{
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-/// Where the state of a fresh store goes.
-const FIRST_STATE: &str = "000001";
+use crate::state::current::{self, FIRST};
 
 /// Whether a folder is there and has something in it.
 pub(super) fn has_entries(folder: &Path) -> io::Result<bool> {
@@ -47,17 +46,17 @@ pub(super) fn remove(folder: &Path) -> io::Result<()> {
 /// Creates the folders of a fresh store, and returns the one for its state's files.
 pub(super) fn new_state(store: &Path) -> io::Result<PathBuf> {
     let state = store.join("state");
-    let files = state.join(FIRST_STATE);
+    let files = state.join(FIRST);
     fs::create_dir_all(&files)?;
-    fs::write(state.join("CURRENT"), FIRST_STATE)?;
+    current::write(&state, FIRST)?;
     Ok(files)
 }
 
 /// Where a store's state is.
 pub(super) fn current_state(store: &Path) -> io::Result<PathBuf> {
     let state = store.join("state");
-    let current = fs::read_to_string(state.join("CURRENT"))?;
-    Ok(state.join(current.trim()))
+    let name = current::read(&state)?.ok_or(io::ErrorKind::NotFound)?;
+    Ok(state.join(name))
 }
 
 /// Copies the state of the store in `from` into the fresh store `to`. Tables never change: they

@@ -36,6 +36,7 @@ answers! {
     MEMBER_NOT_LEARNER    FailedPrecondition "can only promote a learner member";
     NOT_LEADER            FailedPrecondition "not leader";
     NO_LEADER             Unavailable        "no leader";
+    NO_SPACE              ResourceExhausted  "mvcc: database space exceeded";
     PERMISSION_DENIED     PermissionDenied   "permission denied";
     REQUEST_TOO_LARGE     InvalidArgument    "request is too large";
     STOPPED               Unavailable        "server stopped";
@@ -67,6 +68,7 @@ impl From<Error> for Answer {
             Error::FutureRevision { .. } => FUTURE_REVISION,
             Error::Refused(refusal) => refusal.into(),
             Error::Timeout { .. } => TIMED_OUT,
+            Error::CorruptMember { .. } => CORRUPT,
             Error::TooManyRequests => TOO_MANY_REQUESTS,
             Error::ShutDown => STOPPED,
             Error::Declined { .. } => TOO_FEW_STARTED,
@@ -82,6 +84,7 @@ impl From<Refusal> for Answer {
             Refusal::FutureRevision { .. } => FUTURE_REVISION,
             Refusal::DuplicateKey { .. } => DUPLICATE_KEY,
             Refusal::KeyNotFound { .. } => KEY_NOT_FOUND,
+            Refusal::NoSpace => NO_SPACE,
             Refusal::LeaseExists { .. } => LEASE_EXISTS,
             Refusal::LeaseNotFound { .. } => LEASE_NOT_FOUND,
             Refusal::LeaseTtlTooLarge { .. } => LEASE_TOO_LONG,

@@ -16,6 +16,7 @@ use super::{
     other,
 };
 use crate::{
+    disk::Latencies,
     failpoints::{Step, pass},
     metrics, pulse,
     raft_types::TypeConfig,
@@ -37,11 +38,15 @@ pub(super) struct Flusher {
 }
 
 impl Flusher {
-    pub(super) fn start(disk: Arc<dyn LogDisk>, durable: Durable) -> io::Result<Flusher> {
+    pub(super) fn start(
+        disk: Arc<dyn LogDisk>,
+        durable: Durable,
+        latencies: Arc<Latencies>,
+    ) -> io::Result<Flusher> {
         let (sender, receiver) = mpsc::sync_channel(QUEUE_MAX);
         let thread = std::thread::Builder::new()
             .name("raft-log-flush".to_owned())
-            .spawn(move || run(&*disk, &durable, &receiver))?;
+            .spawn(move || run(&*disk, &durable, &latencies, &receiver))?;
         Ok(Flusher { queue: Mutex::new(Some(sender)), thread: Mutex::new(Some(thread)) })
     }
 
@@ -66,19 +71,19 @@ impl Drop for Flusher {
     }
 }
 
-fn run(disk: &dyn LogDisk, durable: &Durable, queue: &mpsc::Receiver<Item>) {
+fn run(disk: &dyn LogDisk, durable: &Durable, latencies: &Latencies, queue: &mpsc::Receiver<Item>) {
     pulse::prefer_this_thread();
     let mut items = Vec::new();
     while let Ok(first) = queue.recv() {
         items.push(first);
         items.extend(queue.try_iter());
-        commit(disk, durable, &mut items);
+        commit(disk, durable, latencies, &mut items);
     }
 }
 
 /// One flush for all of them.
-fn commit(disk: &dyn LogDisk, durable: &Durable, items: &mut Vec<Item>) {
-    let outcome = timed_sync(disk).map_err(|error| error.to_string());
+fn commit(disk: &dyn LogDisk, durable: &Durable, latencies: &Latencies, items: &mut Vec<Item>) {
+    let outcome = timed_sync(disk, latencies).map_err(|error| error.to_string());
     if outcome.is_ok() {
         for item in &*items {
             durable.completed(&item.ticket);
@@ -90,10 +95,12 @@ fn commit(disk: &dyn LogDisk, durable: &Durable, items: &mut Vec<Item>) {
 }
 
 /// Makes everything written so far durable.
-pub(super) fn timed_sync(disk: &dyn LogDisk) -> io::Result<()> {
+pub(super) fn timed_sync(disk: &dyn LogDisk, latencies: &Latencies) -> io::Result<()> {
     let start = Instant::now();
+    latencies.begin(start);
     let outcome =
         pass(Step::LogFlush).and_then(|()| disk.sync()).and_then(|()| pass(Step::LogFlushed));
+    latencies.end(Instant::now());
     metrics::store().wal_fsync_seconds.observe(start.elapsed().as_secs_f64());
     outcome
 }

@@ -1,7 +1,7 @@
 //! The log's RocksDB: two column families, one write-ahead log.
 
 use std::{
-    io,
+    fs, io,
     ops::{ControlFlow, Range},
     path::Path,
     sync::Arc,
@@ -13,8 +13,10 @@ use rocksdb::{
 
 use super::{
     disk::{LogDisk, LogWrite, VisitEntry},
+    mark::Mark,
     other,
 };
+use crate::disk::{damage, of_rocksdb};
 
 const META: &str = "meta";
 const ENTRIES: &str = "entries";
@@ -26,22 +28,37 @@ const WRITE_BUFFER_BYTES: usize = 8 << 20;
 const WAL_BYTES_MAX: u64 = 64 << 20;
 
 /// An open database.
-pub(super) struct RocksLog(DB);
+pub(super) struct RocksLog {
+    db: DB,
+    mark: Mark,
+}
 
 impl RocksLog {
     /// Opens or creates it in `path`.
     pub(super) fn open(path: &Path) -> io::Result<RocksLog> {
-        DB::open_cf(&options(), path, [META, ENTRIES]).map(RocksLog).map_err(other)
+        fs::create_dir_all(path)?;
+        damage::refuse_headless(path)?;
+        let (mark, synced) = Mark::open(path)?;
+        let db = DB::open_cf(&options(), path, [META, ENTRIES])
+            .map_err(|error| damage::explain(path, error))?;
+        let last = db.latest_sequence_number();
+        if last < synced {
+            return Err(damage::found(format!(
+                "the log ends with write {last}, but write {synced} had been made durable: {}",
+                damage::end_of_log(path)
+            )));
+        }
+        Ok(RocksLog { db, mark })
     }
 
     fn column(&self, name: &str) -> Arc<BoundColumnFamily<'_>> {
-        self.0.cf_handle(name).expect("opened with this column family")
+        self.db.cf_handle(name).expect("opened with this column family")
     }
 }
 
 impl LogDisk for RocksLog {
     fn meta(&self, key: &str) -> io::Result<Option<Vec<u8>>> {
-        self.0.get_cf(&self.column(META), key).map_err(other)
+        self.db.get_cf(&self.column(META), key).map_err(of_rocksdb)
     }
 
     fn write(&self, writes: Vec<LogWrite>) -> io::Result<()> {
@@ -58,24 +75,26 @@ impl LogDisk for RocksLog {
                 }
             }
         }
-        self.0.write(batch).map_err(other)
+        self.db.write(batch).map_err(of_rocksdb)
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.0.flush_wal(true).map_err(other)
+        let written = self.db.latest_sequence_number();
+        self.db.flush_wal(true).map_err(of_rocksdb)?;
+        self.mark.advance(written)
     }
 
     fn last(&self) -> io::Result<Option<Vec<u8>>> {
-        let mut newest = self.0.iterator_cf(&self.column(ENTRIES), IteratorMode::End);
-        let last = newest.next().transpose().map_err(other)?;
+        let mut newest = self.db.iterator_cf(&self.column(ENTRIES), IteratorMode::End);
+        let last = newest.next().transpose().map_err(of_rocksdb)?;
         Ok(last.map(|(_, entry)| entry.into_vec()))
     }
 
     fn walk(&self, from: u64, visit: &mut VisitEntry<'_>) -> io::Result<()> {
         let from = from.to_be_bytes();
         let mode = IteratorMode::From(&from, Direction::Forward);
-        for item in self.0.iterator_cf(&self.column(ENTRIES), mode) {
-            let (key, entry) = item.map_err(other)?;
+        for item in self.db.iterator_cf(&self.column(ENTRIES), mode) {
+            let (key, entry) = item.map_err(of_rocksdb)?;
             if visit(index_of(&key)?, &entry)? == ControlFlow::Break(()) {
                 break;
             }
@@ -85,7 +104,7 @@ impl LogDisk for RocksLog {
 
     fn reclaim(&self, removed: Range<u64>) -> io::Result<()> {
         let (from, to) = (removed.start.to_be_bytes(), removed.end.to_be_bytes());
-        self.0.delete_file_in_range_cf(&self.column(ENTRIES), from, to).map_err(other)
+        self.db.delete_file_in_range_cf(&self.column(ENTRIES), from, to).map_err(of_rocksdb)
     }
 }
 

@@ -72,7 +72,11 @@ impl Peers {
 fn rpc_error(status: &Status) -> RPCError<C> {
     let unreachable = matches!(
         status.code(),
-        Code::Unavailable | Code::FailedPrecondition | Code::Unknown | Code::PermissionDenied
+        Code::Unavailable
+            | Code::FailedPrecondition
+            | Code::Unknown
+            | Code::PermissionDenied
+            | Code::ResourceExhausted
     );
     if unreachable {
         RPCError::Unreachable(Unreachable::from_string(status.message()))

@@ -25,7 +25,7 @@ use crate::{
     command::{Proposal, Reply},
     failpoints::{Step, pass},
     raft_types::MemberNode,
-    store::{Attempt, Identified},
+    store::{Attempt, Finding, Identified, Question},
     types::{LeaseStatus, MemberId},
 };
 
@@ -227,6 +227,16 @@ impl Peers {
     /// Asks the leader for a read index.
     pub(crate) async fn read_index(&self, to: MemberId) -> Attempt<u64> {
         self.0.read_indexes.ask(self, &self.0.home, to, ReadIndex).await
+    }
+
+    /// Asks a member how it is, or what it holds.
+    pub(crate) async fn examine(
+        &self,
+        member: MemberId,
+        question: &Question,
+    ) -> Result<Finding, Status> {
+        let asked = self.ask(member, Lane::Forward, Method::Examine, frame(question));
+        open(&asked.await?)
     }
 
     /// Asks the leader to change the membership.

@@ -117,6 +117,7 @@ impl Transport for Grpc {
                 Method::TransferLeader => client.transfer_leader(request).await,
                 Method::Administer => client.administer(request).await,
                 Method::Lease => client.lease(request).await,
+                Method::Examine => client.examine(request).await,
             };
             answer.map(tonic::Response::into_inner)
         })

@@ -284,4 +284,8 @@ impl Peer for Service {
     async fn lease(&self, request: Request<Frame>) -> Answer {
         self.unary(Method::Lease, request).await
     }
+
+    async fn examine(&self, request: Request<Frame>) -> Answer {
+        self.unary(Method::Examine, request).await
+    }
 }

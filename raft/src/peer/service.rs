@@ -152,7 +152,7 @@ impl Service {
     ) -> Result<Frame, Status> {
         let raft = &self.inner.raft;
         match method {
-            Method::Administer | Method::Lease => self.admit_member(caller)?,
+            Method::Administer | Method::Lease | Method::Examine => self.admit_member(caller)?,
             _ => self.admit(caller, method == Method::Hello)?,
         }
         match method {
@@ -164,6 +164,7 @@ impl Service {
                 Ok(frame(&self.inner.greeting()))
             }
             Method::Append => {
+                self.inner.pulse.heard();
                 let answer = raft.append_entries(open(&question)?).await.map_err(stopped)?;
                 Ok(frame(&answer))
             }
@@ -184,6 +185,7 @@ impl Service {
                 let what: Administration = open(&question)?;
                 Ok(frame(&Forwarded::from(self.inner.administer_here(&what).await)))
             }
+            Method::Examine => Ok(frame(&self.inner.examine(open(&question)?).await)),
             Method::Lease => {
                 let query: LeaseQuery = open(&question)?;
                 Ok(frame(&Forwarded::from(self.inner.lease_here(query).await)))
@@ -215,9 +217,16 @@ impl Service {
 
     fn append(&self, caller: &Caller, frames: Frames) -> Result<Frames, Status> {
         self.admit(caller, false)?;
-        // A message that cannot be read ends the stream: the leader begins again.
-        let requests = tokio_stream::StreamExt::map_while(frames, |read| {
+        self.refuse_when_full()?;
+        let inner = self.inner.clone();
+        // A message that cannot be read ends the stream: the leader begins again. So does one for
+        // which there is no room.
+        let requests = tokio_stream::StreamExt::map_while(frames, move |read| {
             pass(Step::PeerServe).ok()?;
+            inner.pulse.heard();
+            if !inner.health.may_append() {
+                return None;
+            }
             read.and_then(|frame| open(&frame)).ok()
         });
         let answers = self
@@ -229,9 +238,18 @@ impl Service {
         Ok(answers.boxed())
     }
 
+    /// Hardly any room is left: what the leader appends has to wait.
+    fn refuse_when_full(&self) -> Result<(), Status> {
+        if self.inner.health.may_append() {
+            return Ok(());
+        }
+        Err(Status::resource_exhausted("the disk of this member is full"))
+    }
+
     /// Takes a snapshot in.
     pub(crate) async fn install(&self, caller: &Caller, parts: Frames) -> Result<Frame, Status> {
         self.admit(caller, false)?;
+        self.refuse_when_full()?;
         let files = SnapshotFiles::reserve(&self.inner.shared.snapshot_folder())
             .map_err(|error| Status::internal(error.to_string()))?;
         let (vote, snapshot) = snapshot::receive(parts, files).await?;

@@ -33,6 +33,7 @@ pub(crate) enum Method {
     TransferLeader,
     Administer,
     Lease,
+    Examine,
 }
 
 /// Calls that stay open: many frames in both directions, answers in the order of their questions.

@@ -22,8 +22,12 @@ use rocksdb::{
     checkpoint::Checkpoint,
 };
 
-use super::disk::{StateDisk, Write};
+use super::{
+    current,
+    disk::{StateDisk, Write},
+};
 use crate::{
+    disk::{Alarm, damage},
     failpoints::{Step, pass},
     log::other,
     mvcc::{Space, View, view::Visit},
@@ -36,27 +40,25 @@ const ARENA_BLOCK_BYTES: usize = 256 << 10;
 /// Cache of table blocks.
 const BLOCK_CACHE_BYTES: usize = 16 << 20;
 
-const CURRENT: &str = "CURRENT";
-
 /// A state's database.
 pub(super) struct RocksState {
     // Dropped before the folder is removed.
     db: Option<DB>,
     path: PathBuf,
     obsolete: AtomicBool,
+    alarm: Alarm,
 }
 
 impl RocksState {
     /// Opens the folder that `CURRENT` names; others are left-overs and are removed.
     pub(super) fn open_current(root: &Path) -> io::Result<RocksState> {
         fs::create_dir_all(root)?;
-        let name = match fs::read_to_string(root.join(CURRENT)) {
-            Ok(name) => name.trim().to_owned(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                set_current(root, "000001")?;
-                "000001".to_owned()
+        let name = match current::read(root)? {
+            Some(name) => name,
+            None => {
+                current::write(root, current::FIRST)?;
+                current::FIRST.to_owned()
             }
-            Err(error) => return Err(error),
         };
         for entry in fs::read_dir(root)? {
             let entry = entry?;
@@ -64,27 +66,34 @@ impl RocksState {
                 fs::remove_dir_all(entry.path())?;
             }
         }
-        RocksState::open(&root.join(name))
+        RocksState::open(&root.join(name), Alarm::default())
     }
 
     fn name(&self) -> &str {
         self.path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
     }
 
-    fn open(path: &Path) -> io::Result<RocksState> {
+    fn open(path: &Path, alarm: Alarm) -> io::Result<RocksState> {
+        damage::refuse_headless(path)?;
         let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
         let columns = Space::ALL
             .map(|space| ColumnFamilyDescriptor::new(space.name(), column_options(&cache)));
-        let db = DB::open_cf_descriptors(&options(), path, columns).map_err(other)?;
-        Ok(RocksState { db: Some(db), path: path.to_owned(), obsolete: AtomicBool::new(false) })
+        let db = DB::open_cf_descriptors(&options(), path, columns)
+            .map_err(|error| damage::explain(path, error))?;
+        Ok(RocksState::of(db, path, alarm))
     }
 
     /// Opens a checkpoint to read from it.
     pub(super) fn open_read_only(path: &Path) -> io::Result<RocksState> {
         let names = Space::ALL.map(Space::name);
         let db = DB::open_cf_for_read_only(&Options::default(), path, names, false);
-        let db = Some(db.map_err(other)?);
-        Ok(RocksState { db, path: path.to_owned(), obsolete: AtomicBool::new(false) })
+        let db = db.map_err(|error| damage::explain(path, error))?;
+        Ok(RocksState::of(db, path, Alarm::default()))
+    }
+
+    fn of(db: DB, path: &Path, alarm: Alarm) -> RocksState {
+        let obsolete = AtomicBool::new(false);
+        RocksState { db: Some(db), path: path.to_owned(), obsolete, alarm }
     }
 
     fn db(&self) -> &DB {
@@ -117,7 +126,7 @@ impl StateDisk for RocksState {
         }
         let mut options = WriteOptions::default();
         options.disable_wal(true);
-        self.db().write_opt(batch, &options).map_err(other)
+        self.db().write_opt(batch, &options).map_err(|error| self.alarm.note(error))
     }
 
     fn flush(&self) -> io::Result<()> {
@@ -126,7 +135,7 @@ impl StateDisk for RocksState {
         let mut options = FlushOptions::default();
         options.set_wait(true);
         pass(Step::StateFlush)?;
-        self.db().flush_cfs_opt(&columns, &options).map_err(other)?;
+        self.db().flush_cfs_opt(&columns, &options).map_err(|error| self.alarm.note(error))?;
         pass(Step::StateFlushed)
     }
 
@@ -140,7 +149,9 @@ impl StateDisk for RocksState {
 
     fn checkpoint(&self, path: &Path) -> io::Result<()> {
         self.flush()?;
-        Checkpoint::new(self.db()).and_then(|c| c.create_checkpoint(path)).map_err(other)
+        Checkpoint::new(self.db())
+            .and_then(|checkpoint| checkpoint.create_checkpoint(path))
+            .map_err(|error| self.alarm.note(error))
     }
 
     fn open_checkpoint(&self, path: &Path) -> io::Result<Box<dyn StateDisk>> {
@@ -158,11 +169,15 @@ impl StateDisk for RocksState {
         }
         fs::rename(from, &path)?;
         pass(Step::SnapshotMoved)?;
-        Ok(Box::new(RocksState::open(&path)?))
+        Ok(Box::new(RocksState::open(&path, self.alarm.clone())?))
     }
 
     fn make_current(&self, root: &Path) -> io::Result<()> {
-        set_current(root, self.name())
+        current::write(root, self.name())
+    }
+
+    fn alarm(&self) -> Alarm {
+        self.alarm.clone()
     }
 
     fn discard(&self) {
@@ -189,7 +204,8 @@ struct ReadView<'a> {
 
 impl View for ReadView<'_> {
     fn get(&self, space: Space, key: &[u8]) -> io::Result<Option<Bytes>> {
-        let value = self.snapshot.get_pinned_cf(&self.db.column(space), key).map_err(other)?;
+        let value = self.snapshot.get_pinned_cf(&self.db.column(space), key);
+        let value = value.map_err(|error| self.db.alarm.note(error))?;
         Ok(value.map(|value| Bytes::copy_from_slice(&value)))
     }
 
@@ -202,7 +218,7 @@ impl View for ReadView<'_> {
     ) -> io::Result<()> {
         let column = self.db.column(space);
         let iterator = self.snapshot.raw_iterator_cf_opt(&column, bounded(end));
-        walk(iterator, start, visit)
+        walk(iterator, start, visit).map_err(|error| self.db.alarm.note(error))
     }
 }
 
@@ -211,7 +227,8 @@ struct LiveView<'a>(&'a RocksState);
 
 impl View for LiveView<'_> {
     fn get(&self, space: Space, key: &[u8]) -> io::Result<Option<Bytes>> {
-        let value = self.0.db().get_pinned_cf(&self.0.column(space), key).map_err(other)?;
+        let value = self.0.db().get_pinned_cf(&self.0.column(space), key);
+        let value = value.map_err(|error| self.0.alarm.note(error))?;
         Ok(value.map(|value| Bytes::copy_from_slice(&value)))
     }
 
@@ -223,7 +240,8 @@ impl View for LiveView<'_> {
         visit: &mut Visit<'_>,
     ) -> io::Result<()> {
         let column = self.0.column(space);
-        walk(self.0.db().raw_iterator_cf_opt(&column, bounded(end)), start, visit)
+        let iterator = self.0.db().raw_iterator_cf_opt(&column, bounded(end));
+        walk(iterator, start, visit).map_err(|error| self.0.alarm.note(error))
     }
 }
 
@@ -235,7 +253,11 @@ fn bounded(end: Option<&[u8]>) -> ReadOptions {
     options
 }
 
-fn walk(mut iterator: DBRawIterator<'_>, start: &[u8], visit: &mut Visit<'_>) -> io::Result<()> {
+fn walk(
+    mut iterator: DBRawIterator<'_>,
+    start: &[u8],
+    visit: &mut Visit<'_>,
+) -> Result<(), rocksdb::Error> {
     iterator.seek(start);
     while let Some((key, value)) = iterator.item() {
         if visit(key, value) == ControlFlow::Break(()) {
@@ -243,18 +265,7 @@ fn walk(mut iterator: DBRawIterator<'_>, start: &[u8], visit: &mut Visit<'_>) ->
         }
         iterator.next();
     }
-    iterator.status().map_err(other)
-}
-
-/// Points `CURRENT` to a folder, durably and at once.
-fn set_current(root: &Path, name: &str) -> io::Result<()> {
-    let fresh = root.join("CURRENT.new");
-    fs::write(&fresh, name)?;
-    fs::File::open(&fresh)?.sync_all()?;
-    pass(Step::CurrentWritten)?;
-    fs::rename(&fresh, root.join(CURRENT))?;
-    fs::File::open(root)?.sync_all()?;
-    pass(Step::CurrentSwapped)
+    iterator.status()
 }
 
 fn options() -> Options {

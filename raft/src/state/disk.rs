@@ -5,7 +5,10 @@ use std::{io, path::Path};
 use bytes::Bytes;
 
 use super::db::RocksState;
-use crate::mvcc::{Space, View};
+use crate::{
+    disk::Alarm,
+    mvcc::{Space, View},
+};
 
 /// A value to write, or nothing to remove what is there.
 pub(crate) type Write = ((Space, Vec<u8>), Option<Bytes>);
@@ -39,6 +42,11 @@ pub(crate) trait StateDisk: Send + Sync {
 
     /// Makes this the state that a restart opens, durably.
     fn make_current(&self, root: &Path) -> io::Result<()>;
+
+    /// Rings when damage is found.
+    fn alarm(&self) -> Alarm {
+        Alarm::default()
+    }
 
     /// Gives its room back as soon as nobody reads it any more.
     fn discard(&self);
@@ -76,6 +84,11 @@ impl StateDb {
     /// Makes everything written so far durable.
     pub(crate) fn flush(&self) -> io::Result<()> {
         self.0.flush()
+    }
+
+    /// Rings when damage is found.
+    pub(crate) fn alarm(&self) -> Alarm {
+        self.0.alarm()
     }
 
     /// Bytes of the tables on disk.

@@ -6,14 +6,20 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use kontiki_base::tasks::{TaskKind, Tasks};
+use kontiki_base::{
+    CancellationToken,
+    tasks::{TaskKind, Tasks},
+};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::{Inner, ReadIndexes, Store, compactor, leadership, leases, membership};
+use super::{
+    Inner, ReadIndexes, Store, compactor, compare, health, leadership, leases, membership,
+};
 use crate::pulse;
 use crate::{
+    disk::{Alarm, damage, space},
     environment::{Environment, Host, blocking},
     error::Error,
     failpoints::{Step, pass},
@@ -22,7 +28,7 @@ use crate::{
     peer::{Peers, Service},
     proposals::Sequencer,
     raft_types::{MemberNode, Raft},
-    state::{self, StateMachine},
+    state::{self, AppliedEntry, StateMachine},
     types::MemberId,
 };
 
@@ -189,6 +195,8 @@ struct Opened {
     boot: u64,
     shared: Arc<state::Shared>,
     machine: StateMachine,
+    /// Why this member serves no more, if that was found before.
+    corrupt: Option<String>,
 }
 
 fn prepare(
@@ -197,19 +205,51 @@ fn prepare(
     start: Start,
     version: u32,
 ) -> Result<Opened, Error> {
-    let unusable = |error: io::Error| Error::DataFolder {
-        path: folder.to_owned(),
-        reason: kontiki_base::tasks::render(&error),
-    };
+    let unusable = |error: io::Error| unusable(folder, &error);
     std::fs::create_dir_all(folder).map_err(unusable)?;
+    space::wait_to_start(folder);
     let log = disks.open_log(folder).map_err(unusable)?;
     let identified = Identified::load(&log, start, version).map_err(unusable)?;
     let boot = log.read_own::<u64>(BOOT).map_err(unusable)?.unwrap_or(0) + 1;
     log.write_own(BOOT, &boot).map_err(unusable)?;
     let state = disks.open_state(folder).map_err(unusable)?;
     let (shared, machine, entry) = state::on(folder, state).map_err(unusable)?;
+    check_together(&log, &entry).map_err(unusable)?;
+    let corrupt = log.read_own(health::CORRUPT).map_err(unusable)?;
     let machine = StateMachine::new(shared.clone(), machine, entry, log.durable());
-    Ok(Opened { log, identified, boot, shared, machine })
+    Ok(Opened { log, identified, boot, shared, machine, corrupt })
+}
+
+fn unusable(folder: &Path, error: &io::Error) -> Error {
+    let mut reason = kontiki_base::tasks::render(error);
+    if error.kind() == io::ErrorKind::InvalidData {
+        reason = format!("{reason}; {}", damage::ADVICE);
+    }
+    Error::DataFolder { path: folder.to_owned(), reason }
+}
+
+/// What the log has dropped, the state must hold: otherwise one of them has lost something.
+fn check_together(log: &LogStore, applied: &AppliedEntry) -> io::Result<()> {
+    let applied = applied.log_id.map(|id| id.index);
+    let purged = log.purged()?;
+    if applied < purged {
+        let name = |index: Option<u64>| index.map_or_else(|| "none".to_owned(), |n| n.to_string());
+        return Err(damage::found(format!(
+            "the state ends with entry {}, but the log begins behind entry {}: what was between \
+             them is gone",
+            name(applied),
+            name(purged)
+        )));
+    }
+    Ok(())
+}
+
+/// Stops the member when damage is found in what it reads.
+async fn guard(alarm: Alarm, shutdown: CancellationToken) -> Result<(), String> {
+    tokio::select! { biased;
+        () = shutdown.cancelled() => Ok(()),
+        damage = alarm.rings() => Err(format!("{damage}; {}", damage::ADVICE)),
+    }
 }
 
 async fn start(
@@ -218,7 +258,10 @@ async fn start(
     opened: Opened,
     tasks: Tasks,
 ) -> Result<Arc<Inner>, Error> {
-    let Opened { log, identified, boot, shared, machine } = opened;
+    let Opened { log, identified, boot, shared, machine, corrupt } = opened;
+    if let Some(reason) = &corrupt {
+        tracing::error!("{reason}; it refuses to serve: {}", damage::ADVICE);
+    }
     let config = options.timing.raft_config().map_err(|error| Error::DataFolder {
         path: options.data_dir.clone(),
         reason: format!("timing: {error}"),
@@ -249,6 +292,7 @@ async fn start(
         membership: tokio::sync::Mutex::default(),
         read_indexes,
         lessor: leases::Lessor::default(),
+        health: health::Health::new(corrupt),
         ready: tokio::sync::OnceCell::new(),
         tasks: tasks.clone(),
         runtime: Mutex::new(None),
@@ -273,14 +317,31 @@ async fn start(
     );
     tasks.spawn_infallible(
         TaskKind::vital("pulse"),
-        pulse::run(inner.clone(), options.timing.election_max, tasks.shutdown()),
+        pulse::run(inner.clone(), options.timing, tasks.shutdown()),
     );
+    look_after(&inner, &options, &tasks);
     membership::start(&inner, node, options.tuning, &tasks);
+    Ok(inner)
+}
+
+/// Starts what keeps the member well.
+fn look_after(inner: &Arc<Inner>, options: &Options, tasks: &Tasks) {
     tasks.spawn(
         TaskKind::vital("compactor"),
         compactor::run(inner.shared.clone(), tasks.shutdown()),
     );
-    Ok(inner)
+    let alarm = inner.shared.db().alarm();
+    tasks.spawn(TaskKind::vital("state's disk"), guard(alarm, tasks.shutdown()));
+    let (folder, reserve) = (options.data_dir.clone(), options.tuning.disk_reserve);
+    let lease = options.timing.election_max;
+    tasks.spawn_infallible(
+        TaskKind::vital("health"),
+        health::run(inner.clone(), folder, reserve, lease, tasks.shutdown()),
+    );
+    tasks.spawn_infallible(
+        TaskKind::logged("comparison"),
+        compare::run(inner.clone(), options.tuning.compare_every, tasks.shutdown()),
+    );
 }
 
 /// Makes this member the first voter of its cluster, unless it is one already.

@@ -1,6 +1,10 @@
 //! Getting something done by the leader, whoever that is by then.
 
-use std::{future::Future, time::Duration};
+use std::{
+    future::Future,
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
 
 use futures::{StreamExt, stream::BoxStream};
 use kontiki_base::backoff::Backoff;
@@ -11,7 +15,7 @@ use super::Inner;
 use crate::{
     codec,
     command::{Command, Envelope, Proposal, Reply},
-    error::Error,
+    error::{Error, Refusal},
     metrics,
     raft_types::TypeConfig,
     types::{Leadership, MemberId},
@@ -37,10 +41,15 @@ pub(crate) enum Attempt<T> {
 impl Inner {
     /// Proposes until it is answered; the identity makes repetition harmless.
     pub(crate) async fn propose(&self, command: Command) -> Result<Reply, Error> {
+        self.trusts_itself()?;
+        let start = Instant::now();
         let ticket = self.sequencer.begin(codec::size(&command)).await?;
         let proposal = Proposal::new(&Envelope { identity: ticket.identity(), command });
         let proposal = &proposal;
+        let attempts = AtomicU32::new(0);
+        let attempts = &attempts;
         let asked = self.ask_leader(PROPOSAL_MAX, |leader| async move {
+            attempts.fetch_add(1, Ordering::Relaxed);
             if leader == self.identified.member {
                 self.propose_here(proposal.clone()).await
             } else {
@@ -48,6 +57,11 @@ impl Inner {
             }
         });
         match asked.await {
+            // An earlier attempt may have come through: nobody knows.
+            Ok(Reply::Refused(Refusal::NoSpace)) if attempts.load(Ordering::Relaxed) > 1 => {
+                let last = Refusal::NoSpace.to_string();
+                Err(Error::Timeout { waited: start.elapsed(), last })
+            }
             Ok(Reply::Refused(refusal)) => Err(refusal.into()),
             Ok(reply) => Ok(reply),
             Err(error) => {
@@ -100,6 +114,9 @@ impl Inner {
 
     /// Proposes on this member, which should be leading.
     async fn propose_here(&self, proposal: Proposal) -> Attempt<Reply> {
+        if !self.has_room_for(&proposal) {
+            return no_space();
+        }
         match self.raft.client_write(proposal).await {
             Ok(written) => Attempt::Done(written.data),
             Err(RaftError::APIError(error)) => not_written(&error),
@@ -113,7 +130,14 @@ impl Inner {
         &self,
         proposals: Vec<Proposal>,
     ) -> Option<BoxStream<'static, Attempt<Reply>>> {
-        let count = proposals.len();
+        let taken: Vec<bool> = proposals.iter().map(|p| self.has_room_for(p)).collect();
+        let mut fits = taken.iter();
+        let proposals: Vec<Proposal> =
+            proposals.into_iter().filter(|_| fits.next().copied().unwrap_or(false)).collect();
+        if proposals.is_empty() {
+            let refused = taken.into_iter().map(|_| no_space());
+            return Some(futures::stream::iter(refused).boxed());
+        }
         let written = self.raft.client_write_many(proposals).await.ok()?;
         let answers = written.map(|written| match written {
             Ok(Ok(written)) => Attempt::Done(written.response),
@@ -122,8 +146,20 @@ impl Inner {
         });
         // It ends with the first failure of Raft itself: the others have failed with it.
         let stopped = futures::stream::repeat_with(|| Attempt::Stopped);
-        Some(answers.chain(stopped).take(count).boxed())
+        let answers = Box::pin(answers.chain(stopped));
+        let in_order = futures::stream::unfold(
+            (taken.into_iter(), answers),
+            async |(mut taken, mut answers)| {
+                let answer = if taken.next()? { answers.next().await? } else { no_space() };
+                Some((answer, (taken, answers)))
+            },
+        );
+        Some(in_order.boxed())
     }
+}
+
+fn no_space() -> Attempt<Reply> {
+    Attempt::Done(Reply::Refused(Refusal::NoSpace))
 }
 
 fn not_written(error: &ClientWriteError<TypeConfig>) -> Attempt<Reply> {

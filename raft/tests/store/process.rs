@@ -19,7 +19,7 @@ use kontiki_base::{
 };
 use kontiki_raft::{
     Consistency, Error, KeyRange, Member, MemberId, Options, PeerTls, RangeRequest, Refusal,
-    Revision, Start, Store, Timing, WatchRequest, failpoints,
+    Revision, Start, Store, Timing, Tuning, WatchRequest, failpoints,
 };
 use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, kill_process};
@@ -59,6 +59,8 @@ async fn member() {
             () = shutdown.cancelled() => {
                 let why = tasks.failure().unwrap_or("it was told to").to_owned();
                 say(0, &Err(why));
+                // Whoever waits for its standard input would keep the process.
+                let _ = kill_process(rustix::process::getpid(), Signal::KILL);
                 return;
             }
         };
@@ -121,27 +123,45 @@ async fn obey(store: &Store, order: &str) -> Result<String, Error> {
             store.add_member(member).await.map(done)
         }
         ["remove", id] => store.remove_member(MemberId(id.parse().unwrap())).await.map(done),
-        ["voters"] => {
-            let voters = store.members().iter().filter(|member| member.voter).count();
-            Ok(voters.to_string())
-        }
-        ["leader"] => {
-            let leader = store.leadership().borrow().leader;
-            Ok(leader.map_or(0, |leader| leader.0).to_string())
-        }
-        ["leads"] => Ok(store.leadership().borrow().fence.is_some().to_string()),
         ["purge"] => store.snapshot_and_purge().await.map(done),
         ["transfer"] => store.transfer_leadership().await.map(done),
         ["trap", traps @ ..] => {
             failpoints::set(&traps.join(" ")).unwrap();
             Ok("set".to_owned())
         }
+        ["corrupt", key] => store.corrupt(key.as_bytes()).map(done),
+        ["compare"] => {
+            let odd = store.compare_members().await?;
+            let odd: Vec<String> = odd.iter().map(|member| member.0.to_string()).collect();
+            Ok(odd.join(" "))
+        }
+        ["stop"] => store.shutdown().await.map(done),
+        other => Ok(tell(store, other)),
+    }
+}
+
+/// What a member knows without asking anyone.
+fn tell(store: &Store, words: &[&str]) -> String {
+    match words {
+        ["voters"] => {
+            let voters = store.members().iter().filter(|member| member.voter).count();
+            voters.to_string()
+        }
+        ["leader"] => {
+            let leader = store.leadership().borrow().leader;
+            leader.map_or(0, |leader| leader.0).to_string()
+        }
+        ["leads"] => store.leadership().borrow().fence.is_some().to_string(),
         ["metric", name] => {
             let text = kontiki_base::telemetry::metrics_text();
             let line = text.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
-            Ok(line.unwrap_or("none").to_owned())
+            line.unwrap_or("none").to_owned()
         }
-        ["stop"] => store.shutdown().await.map(done),
+        ["ailments"] => {
+            let all = store.ailments();
+            let all: Vec<String> = all.iter().map(|ailment| format!("{ailment:?}")).collect();
+            all.join(" ")
+        }
         other => panic!("no such order: {other:?}"),
     }
 }
@@ -201,13 +221,15 @@ fn watch_all(from: u64) -> WatchRequest {
     WatchRequest { range: KeyRange::prefix(""), from: Some(Revision(from)), previous: false }
 }
 
-fn write_options(options: &Options, folder: &Path) {
+pub(crate) fn write_options(options: &Options, folder: &Path) {
     let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
     write("chain.pem", &options.tls.identity.chain_pem);
     write("key.pem", &options.tls.identity.key_pem);
     write("roots.pem", &options.tls.roots.pem);
     let bootstrap = options.start == Start::Bootstrap;
-    write("options", &format!("{} {} {bootstrap}", options.name, options.listen));
+    let reserve = options.tuning.disk_reserve.map_or_else(String::new, |bytes| bytes.to_string());
+    let line = format!("{} {} {bootstrap} {reserve}", options.name, options.listen);
+    write("options", &line);
 }
 
 fn read_options(folder: &Path) -> Options {
@@ -228,7 +250,10 @@ fn read_options(folder: &Path) -> Options {
         client_address: String::new(),
         tls,
         timing: Timing::default(),
-        tuning: kontiki_raft::Tuning::default(),
+        tuning: Tuning {
+            disk_reserve: words.get(3).and_then(|bytes| bytes.parse().ok()),
+            ..Tuning::default()
+        },
         start: if words[2] == "true" { Start::Bootstrap } else { Start::Join },
     }
 }
@@ -358,6 +383,11 @@ impl Process {
     /// What it wrote to its log.
     pub(crate) fn said(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("stderr")).unwrap_or_default()
+    }
+
+    /// Its process.
+    pub(crate) fn pid(&self) -> i32 {
+        self.pid.as_raw_pid()
     }
 
     /// Sends a signal.

@@ -33,7 +33,7 @@ fn successor(raft: &RaftMetrics<TypeConfig>, to: Option<MemberId>) -> Result<u64
 
 impl Inner {
     /// Moves leadership to that voter, or to the one that has most of the log.
-    pub(super) async fn transfer(&self, to: Option<MemberId>) -> Attempt<()> {
+    pub(in crate::store) async fn transfer(&self, to: Option<MemberId>) -> Attempt<()> {
         let own = self.identified.member;
         if to == Some(own) {
             return Attempt::Done(());
