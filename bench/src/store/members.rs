@@ -20,7 +20,10 @@ use kontiki_base::{
 };
 use rustls::ClientConfig;
 
-use super::side::Side;
+use super::{
+    grpc::Grpc,
+    side::{Side, status},
+};
 use crate::process::Process;
 
 /// How many members a cluster has.
@@ -154,7 +157,7 @@ impl Cluster {
         let version = product.version()?;
         let started = match product {
             Product::Kontiki { program, flags } => {
-                start_kontiki(program, flags, &folder, &ports).await
+                start_kontiki(program, flags, &folder, &ports, tasks).await
             }
             Product::Etcd { program } => start_etcd(program, &folder, &ports),
         };
@@ -222,14 +225,15 @@ fn ports_of(ports: &[u16], member: usize) -> (u16, u16, u16) {
     (ports[member * 3], ports[member * 3 + 1], ports[member * 3 + 2])
 }
 
+/// The first member founds the cluster; the others join it once it serves.
 async fn start_kontiki(
     program: &Path,
     flags: &[String],
     folder: &Path,
     ports: &[u16],
+    tasks: &Tasks,
 ) -> Result<(Vec<Member>, Arc<ClientConfig>)> {
-    let mut members: Vec<Member> = Vec::new();
-    for number in 0..MEMBERS {
+    let start = |number: usize, join: &[String]| -> Result<Member> {
         let (client, peer, api) = ports_of(ports, number);
         let name = format!("m{number}");
         let member_folder = folder.join(&name);
@@ -243,26 +247,45 @@ async fn start_kontiki(
             format!("--peer-port={peer}"),
             format!("--api-port={api}"),
         ];
-        if number > 0 {
-            let token = appears(&folder.join("m0/data/server-token"), &mut members[0]).await?;
-            arguments.push(format!("--join=127.0.0.1:{}", ports_of(ports, 0).2));
-            arguments.push(format!("--token={}", token.trim()));
-        }
-        arguments.extend(flags.iter().cloned());
-        let mut member = Member {
-            program: program.to_path_buf(),
-            arguments,
-            folder: member_folder,
-            child: None,
-        };
+        arguments.extend(join.iter().chain(flags).cloned());
+        let program = program.to_path_buf();
+        let mut member = Member { program, arguments, folder: member_folder, child: None };
         member.start()?;
-        members.push(member);
-    }
+        Ok(member)
+    };
+    let mut first = start(0, &[])?;
+    let token = appears(&folder.join("m0/data/server-token"), &mut first).await?;
     let pki = folder.join("m0/data/pki/store");
     let roots = Roots::load(&pki.join("ca.crt"))?;
     let identity = Identity::load(&pki.join("client.crt"), &pki.join("client.key"))?;
-    let tls = tls::client_config(&roots, Some(&identity), &[b"h2"])?;
-    Ok((members, Arc::new(tls)))
+    let tls = Arc::new(tls::client_config(&roots, Some(&identity), &[b"h2"])?);
+    let (client, _, api) = ports_of(ports, 0);
+    serves(&format!("127.0.0.1:{client}"), &tls, &mut first, tasks).await?;
+    let join = [format!("--join=127.0.0.1:{api}"), format!("--token={}", token.trim())];
+    let mut members = vec![first];
+    for number in 1..MEMBERS {
+        members.push(start(number, &join)?);
+    }
+    Ok((members, tls))
+}
+
+/// Waits until a member answers for itself.
+async fn serves(
+    endpoint: &str,
+    tls: &Arc<ClientConfig>,
+    member: &mut Member,
+    tasks: &Tasks,
+) -> Result<()> {
+    let began = Instant::now();
+    loop {
+        member.check()?;
+        let answer = async { status(&Grpc::connect(endpoint, Some(tls), tasks).await?).await };
+        match tokio::time::timeout(READY_MAX, answer).await? {
+            Ok(_) => return Ok(()),
+            Err(error) => ensure!(began.elapsed() < READY_MAX, "no answer: {error:#}"),
+        }
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 /// The text of a file that a member writes when it is ready for others.
