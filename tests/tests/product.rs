@@ -10,6 +10,8 @@ mod manifests;
 mod one_server;
 #[path = "product/scheduling.rs"]
 mod scheduling;
+#[path = "product/store_bench.rs"]
+mod store_bench;
 #[path = "product/three_servers.rs"]
 mod three_servers;
 #[path = "product/verbs.rs"]
