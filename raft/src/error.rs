@@ -161,6 +161,12 @@ pub enum Refusal {
         /// The store's.
         current: Revision,
     },
+    /// A delete takes more than fits into one transaction.
+    #[error("more than {bytes_max} bytes cannot be deleted at once")]
+    TooLarge {
+        /// The bound.
+        bytes_max: u64,
+    },
     /// One transaction writes one key twice.
     #[error("duplicate key given in the transaction: {key}")]
     DuplicateKey {

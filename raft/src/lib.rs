@@ -27,6 +27,7 @@ mod command;
 mod disk;
 mod environment;
 mod error;
+mod lessor;
 mod log;
 mod metrics;
 mod mvcc;
@@ -41,7 +42,7 @@ mod watch;
 
 pub use error::{Error, Refusal};
 pub use kontiki_base::Fence;
-pub use options::{Options, PeerTls, Start, Timing, Tuning};
+pub use options::{Options, PeerTls, Retention, Start, Timing, Tuning};
 pub use store::{Ailment, MemberStanding, MemberStatus, PROTOCOL_VERSION, Status, Store};
 pub use types::*;
 pub use watch::{ProgressRequest, Watch, WatchError};

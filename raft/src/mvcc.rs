@@ -18,6 +18,7 @@ pub(crate) mod duplicates;
 pub(crate) mod hash;
 pub(crate) mod keys;
 pub(crate) mod lease;
+mod merge;
 pub(crate) mod range;
 pub(crate) mod record;
 pub(crate) mod replay;

@@ -45,6 +45,20 @@ pub struct Tuning {
     pub disk_reserve: Option<u64>,
     /// Between comparisons of what the members hold.
     pub compare_every: Duration,
+    /// Which history goes by itself.
+    pub retention: Retention,
+}
+
+/// How much history is kept, at least; with neither bound, all is kept until [`Store::compact`].
+/// With both, it is kept as long as either says so.
+///
+/// [`Store::compact`]: crate::Store::compact
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retention {
+    /// So many revisions.
+    pub revisions: Option<u64>,
+    /// What was current within this time.
+    pub period: Option<Duration>,
 }
 
 impl Default for Tuning {
@@ -56,6 +70,7 @@ impl Default for Tuning {
             version: crate::PROTOCOL_VERSION,
             disk_reserve: None,
             compare_every: Duration::from_secs(300),
+            retention: Retention::default(),
         }
     }
 }

@@ -27,6 +27,7 @@ use tokio::sync::watch;
 pub(crate) use self::{disk::StateDb, machine::StateMachine, removed::Removed};
 use crate::{
     codec,
+    lessor::Lessor,
     mvcc::{Space, View, apply::Machine, keys},
     raft_types::{LogId, StoredMembership},
     types::{MemberId, Revision},
@@ -58,8 +59,6 @@ pub(crate) struct Applied {
     pub(crate) revision: Revision,
     /// The oldest readable revision.
     pub(crate) floor: Revision,
-    /// Moves when a lease is granted or ends.
-    pub(crate) lease_generation: u64,
     /// The lowest version that all members understand.
     pub(crate) cluster_version: u32,
 }
@@ -69,8 +68,11 @@ pub(crate) struct Shared {
     folder: PathBuf,
     db: ArcSwap<StateDb>,
     hub: Hub,
+    lessor: Lessor,
     applied: watch::Sender<Applied>,
     removed: watch::Sender<Removed>,
+    /// The floor below which this member holds nothing any more.
+    reclaimed: watch::Sender<Revision>,
 }
 
 impl Shared {
@@ -81,6 +83,11 @@ impl Shared {
 
     pub(crate) fn hub(&self) -> &Hub {
         &self.hub
+    }
+
+    /// Who counts the time of leases.
+    pub(crate) fn lessor(&self) -> &Lessor {
+        &self.lessor
     }
 
     /// How far it is.
@@ -101,6 +108,16 @@ impl Shared {
     /// Follows how far it is.
     pub(crate) fn watch_applied(&self) -> watch::Receiver<Applied> {
         self.applied.subscribe()
+    }
+
+    /// Notes how far compacted history is dropped.
+    pub(crate) fn note_reclaimed(&self, floor: Revision) {
+        self.reclaimed.send_if_modified(|last| std::mem::replace(last, floor) != floor);
+    }
+
+    /// Follows how far compacted history is dropped.
+    pub(crate) fn watch_reclaimed(&self) -> watch::Receiver<Revision> {
+        self.reclaimed.subscribe()
     }
 
     /// Where snapshots are prepared and received.
@@ -134,15 +151,16 @@ pub(crate) fn on(folder: &Path, db: StateDb) -> io::Result<(Arc<Shared>, Machine
         next_index: entry.log_id.map_or(0, |id| id.index + 1),
         revision: machine.header.revision,
         floor: machine.header.floor,
-        lease_generation: 0,
         cluster_version: machine.header.cluster_version,
     };
     let shared = Shared {
         folder: folder.to_owned(),
         db: ArcSwap::from_pointee(db),
         hub: Hub::new(machine.header.revision),
+        lessor: Lessor::default(),
         applied: watch::Sender::new(applied),
         removed: watch::Sender::new(removed),
+        reclaimed: watch::Sender::new(Revision(0)),
     };
     Ok((Arc::new(shared), machine, entry))
 }

@@ -15,6 +15,7 @@ mod membership;
 mod open;
 mod proposing;
 mod read_index;
+mod retention;
 mod status;
 mod versions;
 
@@ -78,7 +79,6 @@ pub(crate) struct Inner {
     /// One change of the membership at a time.
     membership: tokio::sync::Mutex<()>,
     read_indexes: ReadIndexes,
-    lessor: leases::Lessor,
     pub(crate) health: Health,
     ready: tokio::sync::OnceCell<()>,
     tasks: Tasks,
@@ -239,6 +239,13 @@ impl Store {
     /// Forgets history before `revision`; [`Error::Compacted`] if that is forgotten already.
     pub async fn compact(&self, revision: Revision) -> Result<(), Error> {
         self.0.propose(Command::Compact { revision }).await.map(drop)
+    }
+
+    /// Waits until this member has dropped what was compacted below `revision`.
+    pub async fn reclaimed(&self, revision: Revision) -> Result<(), Error> {
+        let mut reclaimed = self.0.shared.watch_reclaimed();
+        let reached = reclaimed.wait_for(|reclaimed| *reclaimed >= revision).await;
+        reached.map(drop).map_err(|_| Error::ShutDown)
     }
 
     /// A fingerprint of what this member holds at a revision (its latest when `None`): equal on

@@ -88,6 +88,7 @@ impl From<Refusal> for Answer {
             Refusal::LeaseExists { .. } => LEASE_EXISTS,
             Refusal::LeaseNotFound { .. } => LEASE_NOT_FOUND,
             Refusal::LeaseTtlTooLarge { .. } => LEASE_TOO_LONG,
+            Refusal::TooLarge { .. } => REQUEST_TOO_LARGE,
             // The answer to a proposal that this member has given up is nobody's.
             Refusal::Outdated { .. } => TIMED_OUT,
             Refusal::Fenced { .. } => LEADER_CHANGED,

@@ -5,16 +5,16 @@ use std::io;
 use kontiki_base::Fence;
 
 use super::{
-    keys, lease,
+    duplicates, keys, lease,
     record::Header,
     sessions::{Sessions, Verdict},
-    txn::{Execution, Stop},
+    txn::{self, Execution, Stop},
     view::{Overlay, Space, View},
 };
 use crate::{
     command::{Command, Envelope, Reply},
     error::Refusal,
-    types::{Delete, KeyRange, LeaseId, Op, Revision, Txn, WatchBatch},
+    types::{Delete, KeyRange, Lease, LeaseId, Op, Revision, Txn, WatchBatch},
 };
 
 /// Where in the log a command stands.
@@ -39,6 +39,21 @@ pub(crate) struct Outcome {
     pub(crate) reply: Reply,
     /// Its changes, one batch per revision.
     pub(crate) changes: Vec<WatchBatch>,
+    /// What became of a lease.
+    pub(crate) lease: Option<LeaseChange>,
+}
+
+/// A lease that began or ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LeaseChange {
+    Granted(Lease),
+    Ended(LeaseId),
+}
+
+impl Outcome {
+    fn unchanged(reply: Reply) -> Outcome {
+        Outcome { reply, changes: Vec::new(), lease: None }
+    }
 }
 
 impl Machine {
@@ -54,19 +69,23 @@ impl Machine {
         position: Position,
         envelope: &Envelope,
     ) -> io::Result<Outcome> {
-        if let Verdict::Repeated(reply) = self.sessions.judge(&envelope.identity) {
-            return Ok(Outcome { reply, changes: Vec::new() });
+        if let Verdict::Repeated(reply) = self.sessions.judge(&envelope.identity)? {
+            return Ok(Outcome::unchanged(reply));
         }
         let outcome = match self.execute(overlay, position, &envelope.command) {
             Ok(outcome) => outcome,
-            Err(Stop::Refused(refusal)) => {
-                Outcome { reply: Reply::Refused(refusal), changes: Vec::new() }
-            }
+            Err(Stop::Refused(refusal)) => Outcome::unchanged(Reply::Refused(refusal)),
             Err(Stop::Failed(error)) => return Err(error),
         };
-        self.sessions.remember(&envelope.identity, &outcome.reply, overlay);
-        self.header.store(overlay);
+        let index = position.index;
+        self.sessions.remember(&envelope.identity, index, &outcome.reply, overlay);
         Ok(outcome)
+    }
+
+    /// Stages what is written once for a batch of commands, behind the last of them.
+    pub(crate) fn finish<V: View>(&mut self, overlay: &mut Overlay<'_, V>) {
+        self.sessions.close(overlay);
+        self.header.store(overlay);
     }
 
     fn execute<V: View>(
@@ -79,7 +98,8 @@ impl Machine {
             Command::Txn(txn) => self.txn(overlay, position, txn),
             Command::LeaseGrant(grant) => {
                 let lease = lease::grant(overlay, &self.header, position, grant)?;
-                Ok(Outcome { reply: Reply::Lease(lease), changes: Vec::new() })
+                let outcome = Outcome::unchanged(Reply::Lease(lease));
+                Ok(Outcome { lease: Some(LeaseChange::Granted(lease)), ..outcome })
             }
             Command::LeaseEnd { lease, keys_max, fence } => {
                 fenced(*fence, position)?;
@@ -88,7 +108,7 @@ impl Machine {
             Command::Compact { revision } => self.compact(*revision),
             Command::SetClusterVersion { version } => {
                 self.header.cluster_version = *version;
-                Ok(Outcome { reply: Reply::ClusterVersion(*version), changes: Vec::new() })
+                Ok(Outcome::unchanged(Reply::ClusterVersion(*version)))
             }
         }
     }
@@ -100,15 +120,24 @@ impl Machine {
         txn: &Txn,
     ) -> Result<Outcome, Stop> {
         fenced(txn.fence, position)?;
-        // Staged apart: a refusal half-way leaves nothing.
-        let mut staged = Overlay::new(&*overlay);
-        let mut execution = Execution::new(&mut staged, self.header);
-        let reply = execution.run(txn)?;
-        let change = execution.finish();
-        let writes = staged.into_writes();
-        overlay.absorb(writes);
+        if let Some(key) = duplicates::find(txn) {
+            return Err(Refusal::DuplicateKey { key: txn::readable(&key) }.into());
+        }
+        let (reply, change) = if txn.is_sure() {
+            let mut execution = Execution::new(overlay, self.header);
+            (execution.run(txn)?, execution.finish())
+        } else {
+            // Staged apart: a refusal half-way leaves nothing.
+            let mut staged = Overlay::new(&*overlay);
+            let mut execution = Execution::new(&mut staged, self.header);
+            let done = (execution.run(txn)?, execution.finish());
+            let writes = staged.into_writes();
+            overlay.absorb(writes);
+            done
+        };
         self.header.revision = reply.revision;
-        Ok(Outcome { reply: Reply::Txn(reply), changes: change.into_iter().collect() })
+        let changes = change.into_iter().collect();
+        Ok(Outcome { changes, ..Outcome::unchanged(Reply::Txn(reply)) })
     }
 
     fn end_lease<V: View>(
@@ -139,7 +168,8 @@ impl Machine {
         if complete {
             overlay.remove(Space::Meta, keys::lease(lease));
         }
-        Ok(Outcome { reply: Reply::LeaseEnded { complete }, changes })
+        let ended = complete.then_some(LeaseChange::Ended(lease));
+        Ok(Outcome { reply: Reply::LeaseEnded { complete }, changes, lease: ended })
     }
 
     fn compact(&mut self, requested: Revision) -> Result<Outcome, Stop> {
@@ -151,7 +181,7 @@ impl Machine {
             return Err(Refusal::Compacted { requested, oldest }.into());
         }
         self.header.floor = requested;
-        Ok(Outcome { reply: Reply::Compacted(requested), changes: Vec::new() })
+        Ok(Outcome::unchanged(Reply::Compacted(requested)))
     }
 }
 

@@ -1,96 +1,88 @@
 //! A fingerprint of the logical content between the floor and a revision: equal on members that
 //! hold the same, however far each has got with dropping what is below the floor.
 
-use std::{collections::BTreeMap, ops::ControlFlow};
-
-use bytes::Bytes;
+use std::ops::ControlFlow;
 
 use super::{
-    keys,
+    merge, range,
     record::{Header, Version},
-    view::{Space, View},
+    view::View,
 };
 use crate::{
-    error::{Corrupt, Error},
-    types::{Revision, WatchEventKind},
+    error::Error,
+    types::{KeyRange, Revision, WatchEventKind},
 };
 
 /// The hash of everything visible at some revision between the floor and `at`.
+///
+/// It is a sum of the hashes of versions. Of a key, all after the floor count, and the one that
+/// is visible at the floor; a deletion before the floor says the same as nothing at all.
 pub(crate) fn hash(view: &impl View, at: Option<Revision>) -> Result<(Revision, u64), Error> {
     let header = Header::load(view)?;
-    let at = at.unwrap_or(header.revision);
-    if at < header.floor {
-        return Err(Error::Compacted { requested: at, oldest: header.floor });
-    }
-    if at > header.revision {
-        return Err(Error::FutureRevision { requested: at, current: header.revision });
-    }
-    let mut digest = Digest { floor: header.floor, at, sum: 0, oldest: BTreeMap::new() };
-    let mut problem: Option<Corrupt> = None;
-    view.walk(Space::Current, &[], None, &mut |key, value| {
-        digest.add(key, value).map_or_else(
-            |error| {
-                problem = Some(error);
-                ControlFlow::Break(())
-            },
-            ControlFlow::Continue,
-        )
+    let at = range::readable(&header, at)?;
+    let mut sum = 0u64;
+    let mut done: Option<Vec<u8>> = None;
+    let everything = KeyRange::prefix("");
+    merge::versions(view, &everything, &mut |key, stored| {
+        if done.as_deref() == Some(key) {
+            return Ok(ControlFlow::Continue(()));
+        }
+        let version = Version::decode_head(stored)?;
+        if version.modified > at {
+            return Ok(ControlFlow::Continue(()));
+        }
+        if version.modified > header.floor || version.kind == WatchEventKind::Put {
+            sum = sum.wrapping_add(fingerprint(key, stored));
+        }
+        if version.modified <= header.floor {
+            let done = done.get_or_insert_default();
+            done.clear();
+            done.extend_from_slice(key);
+        }
+        Ok(ControlFlow::Continue(()))
     })?;
-    view.walk(Space::History, &[], None, &mut |key, value| {
-        let added = keys::parse_history(key).and_then(|(key, _)| digest.add(&key, value));
-        added.map_or_else(
-            |error| {
-                problem = Some(error);
-                ControlFlow::Break(())
-            },
-            ControlFlow::Continue,
-        )
-    })?;
-    match problem {
-        Some(error) => Err(std::io::Error::from(error).into()),
-        None => Ok((at, digest.finish())),
-    }
+    Ok((at, fingerprint(&at.0.to_be_bytes(), &sum.to_be_bytes())))
 }
 
-/// A sum of the hashes of versions: the order in which they are met does not matter.
-struct Digest {
-    floor: Revision,
-    at: Revision,
-    sum: u64,
-    /// Per key, the newest version at or below the floor, and its hash.
-    oldest: BTreeMap<Bytes, (Revision, u64)>,
+/// Of a key and a value: eight bytes at a time, each folded in by a multiplication.
+fn fingerprint(key: &[u8], value: &[u8]) -> u64 {
+    let seed = fold(SEED ^ key.len() as u64, value.len() as u64);
+    absorb(absorb(seed, key), value)
 }
 
-impl Digest {
-    fn add(&mut self, key: &[u8], value: &[u8]) -> Result<(), Corrupt> {
-        let version = Version::decode_head(value)?;
-        if version.modified > self.at {
-            return Ok(());
-        }
-        let hash = fnv(key, value);
-        if version.modified > self.floor {
-            self.sum = self.sum.wrapping_add(hash);
-            return Ok(());
-        }
-        // A deletion below the floor says the same as nothing at all.
-        let hash = if version.kind == WatchEventKind::Delete { 0 } else { hash };
-        let entry = self.oldest.entry(Bytes::copy_from_slice(key)).or_insert((Revision(0), 0));
-        if version.modified >= entry.0 {
-            *entry = (version.modified, hash);
-        }
-        Ok(())
-    }
+const SEED: u64 = 0xcbf2_9ce4_8422_2325;
+const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 
-    fn finish(self) -> u64 {
-        let below = self.oldest.values().fold(0u64, |sum, (_, hash)| sum.wrapping_add(*hash));
-        fnv(&self.at.0.to_be_bytes(), &self.sum.wrapping_add(below).to_be_bytes())
-    }
+fn absorb(hash: u64, bytes: &[u8]) -> u64 {
+    let (words, rest) = bytes.as_chunks::<8>();
+    let hash = words.iter().fold(hash, |hash, word| fold(hash, u64::from_le_bytes(*word)));
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    fold(hash, u64::from_le_bytes(last))
 }
 
-/// FNV-1a over a length-prefixed key and a value.
-fn fnv(key: &[u8], value: &[u8]) -> u64 {
-    let length = (key.len() as u64).to_be_bytes();
-    length.iter().chain(key).chain(value).fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
+/// Both halves of the product count.
+fn fold(hash: u64, word: u64) -> u64 {
+    let product = u128::from(hash ^ word).wrapping_mul(u128::from(FACTOR));
+    #[expect(clippy::cast_possible_truncation, reason = "the lower half is meant")]
+    let (low, high) = (product as u64, (product >> 64) as u64);
+    low ^ high.rotate_left(29) ^ hash.rotate_left(11)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fingerprint;
+
+    #[test]
+    fn every_bit_counts() {
+        let (key, value) = (b"registry/pods/a".as_slice(), b"a value of some length".to_vec());
+        let whole = fingerprint(key, &value);
+        for bit in 0..value.len() * 8 {
+            let mut flipped = value.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert_ne!(fingerprint(key, &flipped), whole, "bit {bit}");
+        }
+        assert_ne!(fingerprint(b"a", b"bc"), fingerprint(b"ab", b"c"));
+        assert_ne!(fingerprint(b"a", b""), fingerprint(b"a", b"\0"));
+    }
 }

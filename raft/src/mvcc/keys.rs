@@ -17,6 +17,8 @@ pub(crate) const HEADER: &[u8] = b"h";
 pub(crate) const APPLIED: &[u8] = b"a";
 /// Meta key of the ids of removed members.
 pub(crate) const REMOVED: &[u8] = b"x";
+/// Meta key of how far this member has got with dropping compacted history.
+pub(crate) const COMPACTION: &[u8] = b"c";
 /// First byte of leases in meta.
 pub(crate) const LEASE: u8 = b'l';
 /// First byte of lease keys in meta.
@@ -95,16 +97,16 @@ pub(crate) fn lease_key(lease: LeaseId, key: &[u8]) -> Vec<u8> {
     [&[LEASE_KEY], lease.0.to_be_bytes().as_slice(), key].concat()
 }
 
-/// Meta key of a remembered reply.
-pub(crate) fn reply(member: MemberId, boot: u64, sequence: u64) -> Vec<u8> {
+/// Meta key of a record of remembered replies; it begins at a log index.
+pub(crate) fn reply(member: MemberId, boot: u64, index: u64) -> Vec<u8> {
     let mut out = vec![REPLY];
     out.extend(member.0.to_be_bytes());
     out.extend(boot.to_be_bytes());
-    out.extend(sequence.to_be_bytes());
+    out.extend(index.to_be_bytes());
     out
 }
 
-/// Splits the meta key of a remembered reply.
+/// Splits the meta key of a record of remembered replies.
 pub(crate) fn parse_reply(bytes: &[u8]) -> Result<(MemberId, u64, u64), Corrupt> {
     let corrupt = || Corrupt::new("the key of a remembered reply", "wrong length".to_owned());
     let numbers: [u8; 24] = bytes.get(1..).and_then(|b| b.try_into().ok()).ok_or_else(corrupt)?;

@@ -1,11 +1,14 @@
 //! Reading keys: as they are, or as they were at a revision.
+//!
+//! The present is walked straight into the reply. The past is walked together with the present,
+//! see [`merge`]: of a key, the newest version that is not too new is the one.
 
-use std::{collections::BTreeMap, io, ops::ControlFlow};
+use std::{io, ops::ControlFlow};
 
 use bytes::Bytes;
 
 use super::{
-    keys,
+    merge,
     record::{Header, Version},
     view::{Space, View},
 };
@@ -16,27 +19,6 @@ use crate::{
         WatchEventKind,
     },
 };
-
-/// Which version of every key of the range was visible, within limits.
-struct Walk {
-    found: BTreeMap<Bytes, Version>,
-    problem: Option<Corrupt>,
-}
-
-impl Walk {
-    fn new() -> Walk {
-        Walk { found: BTreeMap::new(), problem: None }
-    }
-
-    fn fail(&mut self, error: Corrupt) -> ControlFlow<()> {
-        self.problem = Some(error);
-        ControlFlow::Break(())
-    }
-
-    fn finish(self) -> io::Result<BTreeMap<Bytes, Version>> {
-        self.problem.map_or(Ok(self.found), |error| Err(error.into()))
-    }
-}
 
 /// Answers a read from a consistent view; freshness is the caller's business.
 pub(crate) fn range(view: &impl View, request: &RangeRequest) -> Result<RangeReply, Error> {
@@ -67,44 +49,129 @@ pub(crate) fn read(
         Ok(0) | Err(_) => usize::MAX,
         Ok(limit) => limit,
     };
-    let filtered = !query.mod_revisions.is_unbounded() || !query.create_revisions.is_unbounded();
-    // What is left out by its contents can only be told once everything was seen.
-    let seen_max = if query.sort.is_some() || filtered { usize::MAX } else { limit };
-    let by_value = query.sort.is_some_and(|sort| sort.target == SortTarget::Value);
-    let latest = at == header.revision;
-    let with_values = !query.keys_only || by_value;
-    let keep = if query.count_only { 0 } else { seen_max };
-    let (found, upper) = from_current(view, &query.range, at, keep, with_values)?;
-    let mut visible = found;
-    if !latest && keep > 0 {
-        let part = KeyRange { start: query.range.start.clone(), end: upper.clone() };
-        from_history(view, &part, at, &mut visible)?;
-    }
-    let reached_end = upper == query.range.end;
-    let count = if reached_end && keep > 0 && visible.len() <= seen_max {
-        visible.len() as u64
-    } else if counted || query.count_only {
-        count(view, &query.range, at, latest)?
+    let mut reply = Collector::new(query, limit, counted);
+    if at == header.revision {
+        present(view, &query.range, &mut reply)?;
     } else {
-        (limit as u64).saturating_add(1)
-    };
-    let mut kvs: Vec<KeyValue> = visible
-        .into_iter()
-        .filter(|(_, version)| {
-            query.mod_revisions.contains(version.modified)
-                && query.create_revisions.contains(version.create)
+        past(view, &query.range, at, &mut reply)?;
+    }
+    Ok(reply.finish(header.revision))
+}
+
+/// Offers every key of the range as it is.
+fn present(view: &impl View, range: &KeyRange, reply: &mut Collector<'_>) -> io::Result<()> {
+    if let Some(key) = range.single() {
+        if let Some(stored) = view.get(Space::Current, key)? {
+            let _ = reply.offer(key, &stored)?;
+        }
+        return Ok(());
+    }
+    let mut problem = None;
+    view.walk(Space::Current, &range.start, range.end.as_deref(), &mut |key, stored| {
+        reply.offer(key, stored).unwrap_or_else(|error| {
+            problem = Some(error);
+            ControlFlow::Break(())
         })
-        .map(|(key, version)| version.into_kv(key))
-        .collect();
-    if let Some(order) = query.sort {
-        sort(&mut kvs, order);
+    })?;
+    problem.map_or(Ok(()), |error| Err(error.into()))
+}
+
+/// Offers every key of the range as it was.
+fn past(
+    view: &impl View,
+    range: &KeyRange,
+    at: Revision,
+    reply: &mut Collector<'_>,
+) -> io::Result<()> {
+    let mut decided: Option<Vec<u8>> = None;
+    merge::versions(view, range, &mut |key, stored| {
+        if decided.as_deref() == Some(key) {
+            return Ok(ControlFlow::Continue(()));
+        }
+        let version = Version::decode_head(stored)?;
+        if version.modified > at {
+            return Ok(ControlFlow::Continue(()));
+        }
+        let decided = decided.get_or_insert_default();
+        decided.clear();
+        decided.extend_from_slice(key);
+        match version.kind {
+            WatchEventKind::Put => reply.offer(key, stored),
+            WatchEventKind::Delete => Ok(ControlFlow::Continue(())),
+        }
+    })
+}
+
+/// Takes visible keys in order, and keeps what the query asks for.
+struct Collector<'q> {
+    query: &'q Range,
+    limit: usize,
+    counted: bool,
+    /// Keys are returned as they come: the limit ends the search for them.
+    in_order: bool,
+    with_values: bool,
+    kvs: Vec<KeyValue>,
+    count: u64,
+    more: bool,
+}
+
+impl<'q> Collector<'q> {
+    fn new(query: &'q Range, limit: usize, counted: bool) -> Collector<'q> {
+        let by_value = query.sort.is_some_and(|sort| sort.target == SortTarget::Value);
+        let in_order = query.sort.is_none_or(|sort| {
+            sort == Sort { target: SortTarget::Key, order: SortOrder::Ascending }
+        });
+        Collector {
+            query,
+            limit,
+            counted: counted || query.count_only,
+            in_order,
+            with_values: !query.keys_only || by_value,
+            kvs: Vec::new(),
+            count: 0,
+            more: false,
+        }
     }
-    let more = !query.count_only && (kvs.len() > limit || (!filtered && count > limit as u64));
-    kvs.truncate(limit);
-    if query.keys_only {
-        kvs.iter_mut().for_each(|kv| kv.value = Bytes::new());
+
+    /// Takes one visible key; breaks once nothing more is needed.
+    fn offer(&mut self, key: &[u8], stored: &[u8]) -> Result<ControlFlow<()>, Corrupt> {
+        self.count += 1;
+        if self.query.count_only || self.more {
+            return Ok(ControlFlow::Continue(()));
+        }
+        let version = Version::decode_head(stored)?;
+        let wanted = self.query.mod_revisions.contains(version.modified)
+            && self.query.create_revisions.contains(version.create);
+        if !wanted {
+            return Ok(ControlFlow::Continue(()));
+        }
+        if self.in_order && self.kvs.len() == self.limit {
+            self.more = true;
+            // What follows only counts.
+            let done =
+                if self.counted { ControlFlow::Continue(()) } else { ControlFlow::Break(()) };
+            return Ok(done);
+        }
+        let value = if self.with_values { Version::value_of(stored) } else { &[] };
+        let value = Bytes::copy_from_slice(value);
+        let key = Bytes::copy_from_slice(key);
+        self.kvs.push(Version { value, ..version }.into_kv(key));
+        Ok(ControlFlow::Continue(()))
     }
-    Ok(RangeReply { revision: header.revision, kvs, more, count })
+
+    fn finish(mut self, revision: Revision) -> RangeReply {
+        if let Some(order) = self.query.sort
+            && !self.in_order
+        {
+            sort(&mut self.kvs, order);
+            self.more = self.kvs.len() > self.limit;
+            self.kvs.truncate(self.limit);
+        }
+        if self.query.keys_only {
+            self.kvs.iter_mut().for_each(|kv| kv.value = Bytes::new());
+        }
+        RangeReply { revision, kvs: self.kvs, more: self.more, count: self.count }
+    }
 }
 
 fn sort(kvs: &mut [KeyValue], by: Sort) {
@@ -119,97 +186,4 @@ fn sort(kvs: &mut [KeyValue], by: Sort) {
         SortOrder::Ascending => kvs.sort_by(compare),
         SortOrder::Descending => kvs.sort_by(|a, b| compare(b, a)),
     }
-}
-
-/// Keys whose current version was visible at `at`, until one more than `limit` visible keys were
-/// seen; and the end of the part of the range that was looked at.
-fn from_current(
-    view: &impl View,
-    range: &KeyRange,
-    at: Revision,
-    limit: usize,
-    with_values: bool,
-) -> io::Result<(BTreeMap<Bytes, Version>, Option<Bytes>)> {
-    let mut walk = Walk::new();
-    let mut seen = 0usize;
-    let mut upper = range.end.clone();
-    if limit == 0 {
-        return Ok((walk.found, upper));
-    }
-    view.walk(Space::Current, &range.start, range.end.as_deref(), &mut |key, value| {
-        let version = match Version::decode_head(value) {
-            Ok(version) => version,
-            Err(error) => return walk.fail(error),
-        };
-        // A key that was created by then is visible, if not in this version, in an older one.
-        seen += usize::from(version.create <= at);
-        if seen > limit {
-            upper = Some(Bytes::copy_from_slice(key));
-            return ControlFlow::Break(());
-        }
-        if version.modified <= at {
-            let version = if with_values {
-                match Version::decode(&Bytes::copy_from_slice(value)) {
-                    Ok(version) => version,
-                    Err(error) => return walk.fail(error),
-                }
-            } else {
-                version
-            };
-            walk.found.insert(Bytes::copy_from_slice(key), version);
-        }
-        ControlFlow::Continue(())
-    })?;
-    Ok((walk.finish()?, upper))
-}
-
-/// Adds keys whose visible version has been replaced or deleted since.
-fn from_history(
-    view: &impl View,
-    range: &KeyRange,
-    at: Revision,
-    visible: &mut BTreeMap<Bytes, Version>,
-) -> io::Result<()> {
-    let mut walk = Walk::new();
-    let mut decided: Option<Bytes> = None;
-    let start = keys::history_bound(&range.start);
-    let end = range.end.as_deref().map(keys::history_bound);
-    view.walk(Space::History, &start, end.as_deref(), &mut |key, value| {
-        let (key, revision) = match keys::parse_history(key) {
-            Ok(parsed) => parsed,
-            Err(error) => return walk.fail(error),
-        };
-        if revision > at || decided.as_ref() == Some(&key) {
-            return ControlFlow::Continue(());
-        }
-        decided = Some(key.clone());
-        if visible.contains_key(&key) {
-            return ControlFlow::Continue(());
-        }
-        match Version::decode(&Bytes::copy_from_slice(value)) {
-            Ok(version) if version.kind == WatchEventKind::Put => {
-                walk.found.insert(key, version);
-                ControlFlow::Continue(())
-            }
-            Ok(_) => ControlFlow::Continue(()),
-            Err(error) => walk.fail(error),
-        }
-    })?;
-    visible.extend(walk.finish()?);
-    Ok(())
-}
-
-/// How many keys of the range were visible.
-fn count(view: &impl View, range: &KeyRange, at: Revision, latest: bool) -> io::Result<u64> {
-    if !latest {
-        let (mut visible, _) = from_current(view, range, at, usize::MAX, false)?;
-        from_history(view, range, at, &mut visible)?;
-        return Ok(visible.len() as u64);
-    }
-    let mut count = 0;
-    view.walk(Space::Current, &range.start, range.end.as_deref(), &mut |_, _| {
-        count += 1;
-        ControlFlow::Continue(())
-    })?;
-    Ok(count)
 }

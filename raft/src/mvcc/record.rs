@@ -125,6 +125,11 @@ impl Version {
         })
     }
 
+    /// The value of a stored version whose head was decoded.
+    pub(crate) fn value_of(bytes: &[u8]) -> &[u8] {
+        bytes.get(HEAD_BYTES..).unwrap_or_default()
+    }
+
     /// As callers see it.
     pub(crate) fn into_kv(self, key: Bytes) -> KeyValue {
         KeyValue {
@@ -140,9 +145,24 @@ impl Version {
 
 /// The current version of `key`, if it exists.
 pub(crate) fn current(view: &impl View, key: &[u8]) -> io::Result<Option<Version>> {
-    match view.get(Space::Current, key)? {
-        Some(bytes) => Ok(Some(Version::decode(&bytes)?)),
-        None => Ok(None),
+    Ok(stored(view, key)?.map(|stored| stored.version))
+}
+
+/// The current version of `key` and the bytes it is stored as, if it exists.
+pub(crate) fn stored(view: &impl View, key: &[u8]) -> io::Result<Option<Stored>> {
+    view.get(Space::Current, key)?.map(|bytes| Ok(Stored::decode(bytes)?)).transpose()
+}
+
+/// A version with the bytes it is stored as, which its value is a part of.
+#[derive(Clone, Debug)]
+pub(crate) struct Stored {
+    pub(crate) version: Version,
+    pub(crate) bytes: Bytes,
+}
+
+impl Stored {
+    pub(crate) fn decode(bytes: Bytes) -> Result<Stored, Corrupt> {
+        Ok(Stored { version: Version::decode(&bytes)?, bytes })
     }
 }
 

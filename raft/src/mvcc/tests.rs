@@ -7,6 +7,8 @@
 //! again SEQUENCE COMMAND (under an identity that was used)               state
 //! ```
 
+mod histories;
+
 use std::{fmt::Write, time::Duration};
 
 use bytes::Bytes;
@@ -146,6 +148,7 @@ impl World {
         let mut overlay = Overlay::new(&self.state);
         let envelope = Envelope { identity, command };
         let outcome = self.machine.apply(&mut overlay, position, &envelope).unwrap();
+        self.machine.finish(&mut overlay);
         let writes = overlay.into_writes();
         self.state.commit(writes.into_records());
         // What is mirrored in memory is what a restart would load.
@@ -193,15 +196,16 @@ impl World {
 
     fn drop_below_floor(&mut self) -> String {
         let before = hash::hash(&self.state, None).unwrap();
-        let mut removed = 0;
-        let mut resume = Some(Vec::new());
-        while let Some(from) = resume {
-            // The smallest steps show that a step can end anywhere.
-            let step = compact::plan(&self.state, &from, 1).unwrap();
-            removed += step.remove.len();
-            self.state.commit(step.remove.into_iter().map(|key| (key, None)));
-            resume = step.resume;
+        let records = |state: &Memory| state.len(Space::History) + state.len(Space::Changes);
+        let held = records(&self.state);
+        // The smallest steps show that a step can end anywhere.
+        while let Some(step) = compact::plan(&self.state, 1).unwrap() {
+            for (space, from, to) in &step.ranges {
+                self.state.remove_range(*space, from, to);
+            }
+            self.state.commit(step.writes());
         }
+        let removed = held - records(&self.state);
         assert_eq!(hash::hash(&self.state, None).unwrap(), before, "the content is the same");
         format!("{removed} records")
     }

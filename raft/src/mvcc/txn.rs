@@ -1,8 +1,8 @@
 //! One transaction: compares, operations, and the versions they leave behind.
 //!
 //! In three passes, as etcd applies one: all compares, also those within, choose their branches
-//! by the state before; what was chosen is checked; then it is executed, which cannot fail any
-//! more but for a key that is written twice where only the execution could tell.
+//! by the state before; what was chosen is checked; then it is executed. That can fail no more,
+//! unless transactions within write a key twice in a way that only the execution could tell.
 
 use std::{cmp::Ordering, io, ops::ControlFlow};
 
@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::{
     keys, lease, range,
-    record::{self, Header, Version},
+    record::{self, Header, Stored, Version},
     view::{Overlay, Space, View},
 };
 use crate::{
@@ -20,6 +20,10 @@ use crate::{
         Relation, Revision, Target, Txn, TxnReply, WatchBatch, WatchEvent, WatchEventKind,
     },
 };
+
+/// Keys and values that one delete takes at most. They are held in memory until the entry is
+/// applied: this is a million small objects.
+const DELETED_BYTES_MAX: usize = 512 << 20;
 
 /// Why a transaction ended without effect.
 #[derive(Debug)]
@@ -182,38 +186,40 @@ impl<'o, 'v, V: View> Execution<'o, 'v, V> {
     fn put(&mut self, put: &Put) -> Result<Option<KeyValue>, Stop> {
         let key = &put.key;
         let modified = self.own_revision();
-        let before = record::current(self.overlay, key)?;
-        self.claim(key, before.as_ref())?;
+        let stored = record::stored(self.overlay, key)?;
+        let before = stored.as_ref().map(|stored| &stored.version);
+        self.claim(key, before)?;
         let missing = || Refusal::KeyNotFound { key: readable(key) };
         let value = match (&put.value, &before) {
             (Some(value), _) => value.clone(),
-            (None, before) => before.as_ref().ok_or_else(missing)?.value.clone(),
+            (None, before) => before.ok_or_else(missing)?.value.clone(),
         };
         let lease = match (put.lease, &before) {
             (Some(lease), _) => lease,
-            (None, before) => before.as_ref().ok_or_else(missing)?.lease,
+            (None, before) => before.ok_or_else(missing)?.lease,
         };
-        let (create, version) = match &before {
+        let (create, version) = match before {
             Some(before) => (before.create, before.version + 1),
             None => (modified, 1),
         };
         let kind = WatchEventKind::Put;
         let now = Version { kind, create, modified, version, lease, value };
-        if let Some(before) = &before {
-            self.retire(key, before, lease);
+        let attached = before.is_some_and(|before| before.lease == lease);
+        if let Some(stored) = &stored {
+            self.retire(key, stored, lease);
         }
-        if lease.0 != 0 && before.as_ref().is_none_or(|before| before.lease != lease) {
+        if lease.0 != 0 && !attached {
             self.overlay.put(Space::Meta, keys::lease_key(lease, key), Bytes::new());
         }
         self.overlay.put(Space::Current, key.to_vec(), now.encode());
-        let before = before.map(|before| before.into_kv(key.clone()));
+        let before = stored.map(|stored| stored.version.into_kv(key.clone()));
         let previous = before.clone().filter(|_| put.previous);
         self.changed(kind, now.into_kv(key.clone()), before);
         Ok(previous)
     }
 
     fn delete(&mut self, delete: &Delete) -> Result<OpResult, Stop> {
-        let found = collect(self.overlay, &delete.range)?;
+        let found = self.collect(&delete.range)?;
         let deleted = found.len() as u64;
         let mut previous = Vec::new();
         for (key, before) in found {
@@ -225,16 +231,48 @@ impl<'o, 'v, V: View> Execution<'o, 'v, V> {
         Ok(OpResult::Delete { deleted, previous })
     }
 
-    fn delete_key(&mut self, key: Bytes, before: Version) -> Result<KeyValue, Stop> {
-        self.claim(&key, Some(&before))?;
+    fn delete_key(&mut self, key: Bytes, stored: Stored) -> Result<KeyValue, Stop> {
+        self.claim(&key, Some(&stored.version))?;
         let deletion = Version::deletion(self.own_revision());
-        self.retire(&key, &before, LeaseId(0));
+        self.retire(&key, &stored, LeaseId(0));
         self.overlay.remove(Space::Current, key.to_vec());
         let at = keys::history(&key, deletion.modified);
         self.overlay.put(Space::History, at, deletion.encode());
-        let before = before.into_kv(key.clone());
+        let before = stored.version.into_kv(key.clone());
         self.changed(WatchEventKind::Delete, deletion.into_kv(key), Some(before.clone()));
         Ok(before)
+    }
+
+    /// Current keys of a range.
+    fn collect(&self, range: &KeyRange) -> Result<Vec<(Bytes, Stored)>, Stop> {
+        if let Some(key) = range.single() {
+            let stored = record::stored(self.overlay, key)?;
+            return Ok(stored.map(|stored| (key.clone(), stored)).into_iter().collect());
+        }
+        let mut found = Vec::new();
+        let mut bytes = 0;
+        let mut problem = None;
+        let (start, end) = (&range.start, range.end.as_deref());
+        self.overlay.walk(Space::Current, start, end, &mut |key, value| {
+            bytes += key.len() + value.len();
+            if bytes > DELETED_BYTES_MAX {
+                return ControlFlow::Break(());
+            }
+            match Stored::decode(Bytes::copy_from_slice(value)) {
+                Ok(stored) => {
+                    found.push((Bytes::copy_from_slice(key), stored));
+                    ControlFlow::Continue(())
+                }
+                Err(error) => {
+                    problem = Some(error);
+                    ControlFlow::Break(())
+                }
+            }
+        })?;
+        if bytes > DELETED_BYTES_MAX {
+            return Err(Refusal::TooLarge { bytes_max: DELETED_BYTES_MAX as u64 }.into());
+        }
+        problem.map_or(Ok(found), |error| Err(io::Error::from(error).into()))
     }
 
     fn range(&self, query: &Range) -> Result<RangeReply, Stop> {
@@ -243,9 +281,10 @@ impl<'o, 'v, V: View> Execution<'o, 'v, V> {
     }
 
     /// Moves a version to history and takes its key off its lease.
-    fn retire(&mut self, key: &Bytes, before: &Version, next_lease: LeaseId) {
+    fn retire(&mut self, key: &Bytes, stored: &Stored, next_lease: LeaseId) {
+        let before = &stored.version;
         let at = keys::history(key, before.modified);
-        self.overlay.put(Space::History, at, before.encode());
+        self.overlay.put(Space::History, at, stored.bytes.clone());
         if before.lease.0 != 0 && before.lease != next_lease {
             self.overlay.remove(Space::Meta, keys::lease_key(before.lease, key));
         }
@@ -272,27 +311,8 @@ impl<'o, 'v, V: View> Execution<'o, 'v, V> {
     }
 }
 
-fn readable(key: &[u8]) -> String {
+pub(super) fn readable(key: &[u8]) -> String {
     String::from_utf8_lossy(key).into_owned()
-}
-
-/// Current keys of a range.
-fn collect(view: &impl View, range: &KeyRange) -> io::Result<Vec<(Bytes, Version)>> {
-    let mut found = Vec::new();
-    let mut problem = None;
-    view.walk(Space::Current, &range.start, range.end.as_deref(), &mut |key, value| {
-        match Version::decode(&Bytes::copy_from_slice(value)) {
-            Ok(version) => {
-                found.push((Bytes::copy_from_slice(key), version));
-                ControlFlow::Continue(())
-            }
-            Err(error) => {
-                problem = Some(error);
-                ControlFlow::Break(())
-            }
-        }
-    })?;
-    problem.map_or(Ok(found), |error| Err(error.into()))
 }
 
 /// Whether a compare holds for every key of its range.

@@ -189,6 +189,11 @@ impl Memory {
         }
     }
 
+    /// Removes all keys of a range.
+    pub(crate) fn remove_range(&mut self, space: Space, from: &[u8], to: &[u8]) {
+        self.0.retain(|(s, key), _| *s != space || key.as_slice() < from || key.as_slice() >= to);
+    }
+
     /// Keys in a space.
     pub(crate) fn len(&self, space: Space) -> usize {
         self.0.keys().filter(|(s, _)| *s == space).count()

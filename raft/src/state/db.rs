@@ -124,9 +124,13 @@ impl StateDisk for RocksState {
                 None => batch.delete_cf(column, key),
             }
         }
-        let mut options = WriteOptions::default();
-        options.disable_wal(true);
-        self.db().write_opt(batch, &options).map_err(|error| self.alarm.note(error))
+        self.db().write_opt(batch, &unlogged()).map_err(|error| self.alarm.note(error))
+    }
+
+    fn remove_range(&self, space: Space, from: &[u8], to: &[u8]) -> io::Result<()> {
+        let mut batch = WriteBatch::default();
+        batch.delete_range_cf(&self.column(space), from, to);
+        self.db().write_opt(batch, &unlogged()).map_err(|error| self.alarm.note(error))
     }
 
     fn flush(&self) -> io::Result<()> {
@@ -243,6 +247,13 @@ impl View for LiveView<'_> {
         let iterator = self.0.db().raw_iterator_cf_opt(&column, bounded(end));
         walk(iterator, start, visit).map_err(|error| self.0.alarm.note(error))
     }
+}
+
+/// The Raft log is the log of these writes.
+fn unlogged() -> WriteOptions {
+    let mut options = WriteOptions::default();
+    options.disable_wal(true);
+    options
 }
 
 fn bounded(end: Option<&[u8]>) -> ReadOptions {

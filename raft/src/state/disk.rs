@@ -1,6 +1,6 @@
 //! What the state needs of a disk: the seam at which a simulated one stands in.
 
-use std::{io, path::Path};
+use std::{io, ops::ControlFlow, path::Path};
 
 use bytes::Bytes;
 
@@ -24,6 +24,16 @@ pub(crate) trait StateDisk: Send + Sync {
 
     /// Writes atomically, without making it durable.
     fn write(&self, writes: &mut dyn Iterator<Item = Write>) -> io::Result<()>;
+
+    /// Removes all keys from `from` (inclusive) to `to` (exclusive), without making it durable.
+    fn remove_range(&self, space: Space, from: &[u8], to: &[u8]) -> io::Result<()> {
+        let mut found = Vec::new();
+        self.live().walk(space, from, Some(to), &mut |key, _| {
+            found.push(((space, key.to_vec()), None));
+            ControlFlow::Continue(())
+        })?;
+        self.write(&mut found.into_iter())
+    }
 
     /// Makes everything written so far durable.
     fn flush(&self) -> io::Result<()>;
@@ -79,6 +89,11 @@ impl StateDb {
     /// Writes atomically, without a write-ahead log.
     pub(crate) fn write(&self, writes: impl IntoIterator<Item = Write>) -> io::Result<()> {
         self.0.write(&mut writes.into_iter())
+    }
+
+    /// Removes all keys from `from` (inclusive) to `to` (exclusive).
+    pub(crate) fn remove_range(&self, space: Space, from: &[u8], to: &[u8]) -> io::Result<()> {
+        self.0.remove_range(space, from, to)
     }
 
     /// Makes everything written so far durable.

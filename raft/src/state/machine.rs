@@ -22,7 +22,7 @@ use crate::{
     metrics,
     mvcc::{
         Overlay, Space, View,
-        apply::{Machine, Position},
+        apply::{LeaseChange, Machine, Position},
         keys,
     },
     raft_types::{
@@ -63,7 +63,7 @@ impl StateMachine {
         let mut overlay = Overlay::new(&live);
         let mut changes: Vec<WatchBatch> = Vec::new();
         let mut replies = Vec::with_capacity(batch.len());
-        let mut leases_changed = false;
+        let mut leases: Vec<LeaseChange> = Vec::new();
         for (entry, responder) in batch {
             let reply = match entry.payload {
                 EntryPayload::Blank => Reply::None,
@@ -79,8 +79,7 @@ impl StateMachine {
                     let envelope = proposal.open()?;
                     let outcome = self.machine.apply(&mut overlay, position, &envelope)?;
                     changes.extend(outcome.changes);
-                    leases_changed |=
-                        matches!(outcome.reply, Reply::Lease(_) | Reply::LeaseEnded { .. });
+                    leases.extend(outcome.lease);
                     outcome.reply
                 }
             };
@@ -89,12 +88,13 @@ impl StateMachine {
                 replies.push((responder, reply));
             }
         }
+        self.machine.finish(&mut overlay);
         overlay.put(Space::Meta, keys::APPLIED.to_vec(), codec::seal(&self.entry));
         pass(Step::StateWrite)?;
         db.write(overlay.into_writes().into_records())?;
         pass(Step::StateWritten)?;
         metrics::store().backend_commit_seconds.observe(start.elapsed().as_secs_f64());
-        self.publish(changes, leases_changed);
+        self.publish(changes, &leases);
         pass(Step::StatePublished)?;
         for (responder, reply) in replies {
             responder.send(reply);
@@ -111,16 +111,14 @@ impl StateMachine {
         }
     }
 
-    fn publish(&self, changes: Vec<WatchBatch>, leases_changed: bool) {
+    fn publish(&self, changes: Vec<WatchBatch>, leases: &[LeaseChange]) {
         let header = self.machine.header;
-        self.shared.applied.send_modify(|applied| {
-            *applied = Applied {
-                next_index: self.entry.log_id.map_or(0, |id| id.index + 1),
-                revision: header.revision,
-                floor: header.floor,
-                lease_generation: applied.lease_generation + u64::from(leases_changed),
-                cluster_version: header.cluster_version,
-            };
+        self.shared.lessor.note(leases);
+        self.shared.applied.send_replace(Applied {
+            next_index: self.entry.log_id.map_or(0, |id| id.index + 1),
+            revision: header.revision,
+            floor: header.floor,
+            cluster_version: header.cluster_version,
         });
         self.shared.hub.publish(changes, header.revision);
         let metrics = metrics::store();
@@ -206,7 +204,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         (self.machine, self.entry) = (machine, entry);
         self.shared.removed.send_replace(removed);
         self.shared.db.store(Arc::new(db));
-        self.publish(Vec::new(), true);
+        self.publish(Vec::new(), &[]);
         self.shared.hub.resync(self.machine.header.revision);
         Ok(())
     }

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use super::{
     Inner, ReadIndexes, Store, compactor, compare, health, leadership, leases, membership,
+    retention,
 };
 use crate::pulse;
 use crate::{
@@ -291,7 +292,6 @@ async fn start(
         pulse: pulse::Pulse::default(),
         membership: tokio::sync::Mutex::default(),
         read_indexes,
-        lessor: leases::Lessor::default(),
         health: health::Health::new(corrupt),
         ready: tokio::sync::OnceCell::new(),
         tasks: tasks.clone(),
@@ -326,6 +326,10 @@ async fn start(
 
 /// Starts what keeps the member well.
 fn look_after(inner: &Arc<Inner>, options: &Options, tasks: &Tasks) {
+    tasks.spawn_infallible(
+        TaskKind::vital("retention"),
+        retention::run(inner.clone(), options.tuning.retention, tasks.shutdown()),
+    );
     tasks.spawn(
         TaskKind::vital("compactor"),
         compactor::run(inner.shared.clone(), tasks.shutdown()),

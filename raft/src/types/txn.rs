@@ -134,6 +134,17 @@ impl Txn {
         Txn { success: operations.into(), ..Txn::default() }
     }
 
+    /// Whether it is executed once it has been checked, or may still fail half-way: by a key that
+    /// is written twice within, or by a delete that is too large.
+    pub(crate) fn is_sure(&self) -> bool {
+        let single = self.success.len() <= 1 && self.failure.len() <= 1;
+        self.success.iter().chain(&self.failure).all(|operation| match operation {
+            Op::Put(_) | Op::Range(_) => true,
+            Op::Delete(delete) => single || delete.range.single().is_some(),
+            Op::Txn(_) => false,
+        })
+    }
+
     /// Whether no branch of it writes.
     pub fn is_read_only(&self) -> bool {
         self.success.iter().chain(&self.failure).all(|operation| match operation {
