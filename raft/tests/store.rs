@@ -14,6 +14,8 @@ mod damage;
 mod faults;
 #[path = "store/lab.rs"]
 mod lab;
+#[path = "store/leases.rs"]
+mod leases;
 #[path = "store/members.rs"]
 mod members;
 #[path = "store/partition.rs"]

@@ -58,7 +58,7 @@ pub(super) fn grant<V: View>(
     if ttl > TTL_MAX {
         return Err(Refusal::LeaseTtlTooLarge { ttl, most: TTL_MAX }.into());
     }
-    let id = match id {
+    let id = match id.filter(|id| id.0 != 0) {
         Some(lease) if exists(overlay, lease)? => {
             return Err(Refusal::LeaseExists { lease }.into());
         }

@@ -2,12 +2,16 @@
 //!
 //! ```text
 //! put KEY=VALUE[ lease N]     delete FROM..TO      if KEY@MOD COMMAND     fenced TERM COMMAND
+//! put KEY=*[ lease *] (keeps what is there)        when FROM..TO FIELD RELATION VALUE COMMAND
+//! COMMAND and COMMAND[ else COMMAND and COMMAND]   [COMMAND_WITHOUT_SPACES] (one within another)
 //! grant ID MILLIS[ together]  end LEASE MAX        compact REVISION       drop (below the floor)
-//! get FROM..TO[ @REVISION][ limit N]               replay FROM..TO REVISION
+//! get FROM..TO[ @REVISION][ limit N][ sort FIELD asc|desc][ keys][ count][ mod|create MIN-MAX]
+//! read (the same, in a transaction)                replay FROM..TO REVISION
 //! again SEQUENCE COMMAND (under an identity that was used)               state
 //! ```
 
 mod histories;
+mod semantics;
 
 use std::{fmt::Write, time::Duration};
 
@@ -25,7 +29,8 @@ use crate::{
     command::{Command, Envelope, Identity, Reply},
     types::{
         Compare, Consistency, Delete, KeyRange, KeyValue, LeaseGrant, LeaseId, MemberId, Op,
-        OpResult, Put, Range, RangeRequest, Revision, Txn, TxnReply, WatchBatch, WatchEventKind,
+        OpResult, Put, Range, RangeReply, RangeRequest, Relation, Revision, RevisionBounds, Sort,
+        SortOrder, SortTarget, Target, Txn, TxnReply, WatchBatch, WatchEventKind,
     },
 };
 
@@ -94,13 +99,18 @@ fn show_batches(batches: &[WatchBatch]) -> String {
     })
 }
 
+fn show_range(reply: &RangeReply) -> String {
+    let more = if reply.more { " and more" } else { "" };
+    format!("{}{more} of {}", join(&reply.kvs, show), reply.count)
+}
+
 fn show_txn(reply: &TxnReply) -> String {
     let results = join(&reply.results, |result| match result {
         OpResult::Put { previous: Some(before) } => format!("put, was {}", show(before)),
         OpResult::Put { previous: None } => "put, new".to_owned(),
         OpResult::Delete { previous, .. } => format!("deleted {}", join(previous, show)),
-        OpResult::Range(range) => format!("read {}", join(&range.kvs, show)),
-        OpResult::Txn(inner) => show_txn(inner),
+        OpResult::Range(range) => format!("read {}", show_range(range)),
+        OpResult::Txn(inner) => format!("[{}]", show_txn(inner)),
     });
     let held = if reply.succeeded { "" } else { "else " };
     format!("{held}{results} @{}", reply.revision)
@@ -173,23 +183,13 @@ impl World {
     }
 
     fn get(&self, keys: &str, rest: &[&str]) -> String {
-        let mut request = RangeRequest {
+        let request = RangeRequest {
+            query: parse_query(keys, rest),
             consistency: Consistency::Serializable,
-            ..RangeRequest::new(key_range(keys))
+            counted: true,
         };
-        let query = &mut request.query;
-        let mut rest = rest.iter();
-        while let Some(word) = rest.next() {
-            match word.strip_prefix('@') {
-                Some(revision) => query.revision = Some(Revision(revision.parse().unwrap())),
-                None => query.limit = rest.next().unwrap().parse().unwrap(),
-            }
-        }
         match range::range(&self.state, &request) {
-            Ok(reply) => {
-                let more = if reply.more { " and more" } else { "" };
-                format!("{}{more} of {}", join(&reply.kvs, show), reply.count)
-            }
+            Ok(reply) => show_range(&reply),
             Err(error) => error.to_string(),
         }
     }
@@ -244,27 +244,104 @@ fn parse_txn(words: &[&str]) -> Txn {
                 ..parse_txn(rest)
             }
         }
+        ["when", keys, field, relation, value, rest @ ..] => {
+            let compare = parse_compare(keys, field, relation, value);
+            let mut txn = parse_txn(rest);
+            txn.compares.insert(0, compare);
+            txn
+        }
         operations => {
-            let success = operations.split(|word| *word == "and").map(parse_op);
-            Txn::of(success.collect::<Vec<_>>())
+            let mut branches = operations.split(|word| *word == "else").map(|branch| {
+                branch.split(|word| *word == "and").map(parse_op).collect::<Vec<Op>>()
+            });
+            let success = branches.next().unwrap();
+            Txn { success, failure: branches.next().unwrap_or_default(), ..Txn::default() }
         }
     }
 }
 
+fn parse_compare(keys: &str, field: &str, relation: &str, value: &str) -> Compare {
+    let number = || value.parse().unwrap();
+    let target = match field {
+        "mod" => Target::ModRevision(Revision(number())),
+        "create" => Target::CreateRevision(Revision(number())),
+        "version" => Target::Version(number()),
+        "lease" => Target::Lease(LeaseId(value.parse().unwrap())),
+        "value" => Target::Value(value.to_owned().into()),
+        other => panic!("nothing to compare: {other}"),
+    };
+    let relation = match relation {
+        "=" => Relation::Equal,
+        "!=" => Relation::NotEqual,
+        "<" => Relation::Less,
+        ">" => Relation::Greater,
+        other => panic!("no relation: {other}"),
+    };
+    Compare { range: key_range(keys), relation, target }
+}
+
+fn parse_query(keys: &str, rest: &[&str]) -> Range {
+    let mut query = Range::new(key_range(keys));
+    let bounds = |text: &str| {
+        let (min, max) = text.split_once('-').unwrap();
+        let bound = |text: &str| text.parse().ok().map(Revision);
+        RevisionBounds { min: bound(min), max: bound(max) }
+    };
+    let mut rest = rest.iter();
+    while let Some(word) = rest.next() {
+        let mut next = || *rest.next().unwrap();
+        match *word {
+            "limit" => query.limit = next().parse().unwrap(),
+            "keys" => query.keys_only = true,
+            "count" => query.count_only = true,
+            "mod" => query.mod_revisions = bounds(next()),
+            "create" => query.create_revisions = bounds(next()),
+            "sort" => {
+                let target = match next() {
+                    "key" => SortTarget::Key,
+                    "version" => SortTarget::Version,
+                    "create" => SortTarget::CreateRevision,
+                    "mod" => SortTarget::ModRevision,
+                    "value" => SortTarget::Value,
+                    other => panic!("nothing to sort by: {other}"),
+                };
+                let order = match next() {
+                    "asc" => SortOrder::Ascending,
+                    _ => SortOrder::Descending,
+                };
+                query.sort = Some(Sort { target, order });
+            }
+            revision => {
+                let revision = revision.strip_prefix('@').unwrap().parse().unwrap();
+                query.revision = Some(Revision(revision));
+            }
+        }
+    }
+    query
+}
+
 fn parse_op(words: &[&str]) -> Op {
     match words {
-        ["put", pair] => put(pair, 0),
-        ["put", pair, "lease", lease] => put(pair, lease.parse().unwrap()),
+        ["put", pair] => put(pair, "0"),
+        ["put", pair, "lease", lease] => put(pair, lease),
         ["delete", keys] => Op::Delete(Delete { range: key_range(keys), previous: true }),
-        ["read", keys] => Op::Range(Range::new(key_range(keys))),
+        ["read", keys, rest @ ..] => Op::Range(parse_query(keys, rest)),
+        [inner] => {
+            let inner = inner.strip_prefix('[').unwrap().strip_suffix(']').unwrap();
+            Op::Txn(Box::new(parse_txn(&inner.split('_').collect::<Vec<_>>())))
+        }
         other => panic!("not a command: {other:?}"),
     }
 }
 
-fn put(pair: &str, lease: i64) -> Op {
+fn put(pair: &str, lease: &str) -> Op {
     let (key, value) = pair.split_once('=').unwrap();
-    let put = Put::new(key.to_owned(), value.to_owned());
-    Op::Put(Put { lease: Some(LeaseId(lease)), previous: true, ..put })
+    Op::Put(Put {
+        key: key.to_owned().into(),
+        value: (value != "*").then(|| value.to_owned().into()),
+        lease: (lease != "*").then(|| LeaseId(lease.parse().unwrap())),
+        previous: true,
+    })
 }
 
 #[test]
@@ -310,9 +387,9 @@ fn a_transaction_is_one_revision_or_nothing() {
         replay .. 2
         ",
         expect![[r#"
-            put a=1 and put b=1 and read ..: put, new, put, new, read a=1 (2,2,1), b=1 (2,2,1) @2
+            put a=1 and put b=1 and read ..: put, new, put, new, read a=1 (2,2,1), b=1 (2,2,1) of 2 @2
             if a@2 put a=2 and delete b: put, was a=1 (2,2,1), deleted b=1 (2,2,1) @3
-            if a@2 put a=3: else read a=2 (2,3,2) @3
+            if a@2 put a=3: else read a=2 (2,3,2) of 1 @3
             put c=1 and put c=2: refused, duplicate key given in the transaction: c
             put d=1 and delete ..: refused, duplicate key given in the transaction: d
             fenced 2 put a=9: refused, the leadership of the caller is over: it acted under term 2 of member 1, now leads term 3 of member 1
@@ -413,7 +490,7 @@ fn compaction_keeps_what_is_visible_at_the_floor() {
             compact 5: refused, revision 5 is compacted, the oldest kept is 5
             state: current 2, history 4, changes 6, meta 3
             drop: 5 records
-            state: current 2, history 2, changes 3, meta 3
+            state: current 2, history 2, changes 3, meta 4
             get .. @4: revision 4 is compacted, the oldest kept is 5
             get .. @5: a=2 (2,3,2) of 1
             replay .. 4: revision 4 is compacted, the oldest kept is 5
@@ -422,7 +499,7 @@ fn compaction_keeps_what_is_visible_at_the_floor() {
             drop: 3 records
             replay .. 6: a=3 @6, b=2 @7
             get .. @6: a=3 (2,6,3) of 1
-            state: current 2, history 0, changes 2, meta 3
+            state: current 2, history 0, changes 2, meta 4
         "#]],
     );
 }

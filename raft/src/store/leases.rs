@@ -30,8 +30,8 @@ const ENDING_AT_ONCE_MAX: usize = 64;
 /// Between attempts to end a lease that failed although this member still leads.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
-/// Ends leases while this member leads.
-pub(super) async fn run(inner: Arc<Inner>, shutdown: CancellationToken) {
+/// Ends leases while this member leads; fails when it cannot read which there are.
+pub(super) async fn run(inner: Arc<Inner>, shutdown: CancellationToken) -> Result<(), Error> {
     let lessor = inner.shared.lessor();
     let mut leadership = inner.leadership.subscribe();
     let mut counting = None;
@@ -41,18 +41,16 @@ pub(super) async fn run(inner: Arc<Inner>, shutdown: CancellationToken) {
             counting = fence;
             match fence {
                 None => lessor.with(crate::lessor::Deadlines::stop),
-                Some(fence) => {
-                    if let Err(error) = inner.count(fence).await {
-                        tracing::error!("cannot read the leases: {error}");
-                        return;
-                    }
-                }
+                Some(fence) => match inner.count(fence).await {
+                    Err(_) if shutdown.is_cancelled() => return Ok(()),
+                    counting => counting?,
+                },
             }
         }
         if let Some(fence) = fence {
             // Without a quorum an end waits for its deadline; a member that stops does not.
             tokio::select! { biased;
-                () = shutdown.cancelled() => return,
+                () = shutdown.cancelled() => return Ok(()),
                 () = inner.end_due(fence) => {}
             }
         }
@@ -64,8 +62,8 @@ pub(super) async fn run(inner: Arc<Inner>, shutdown: CancellationToken) {
             }
         };
         tokio::select! { biased;
-            () = shutdown.cancelled() => return,
-            changed = leadership.changed() => if changed.is_err() { return },
+            () = shutdown.cancelled() => return Ok(()),
+            changed = leadership.changed() => if changed.is_err() { return Ok(()) },
             () = lessor.earlier() => {}
             () = due => {}
         }

@@ -311,10 +311,7 @@ async fn start(
         TaskKind::vital("read index"),
         super::read_index::run(inner.clone(), read_index_queue, tasks.shutdown()),
     );
-    tasks.spawn_infallible(
-        TaskKind::vital("lease keeper"),
-        leases::run(inner.clone(), tasks.shutdown()),
-    );
+    tasks.spawn(TaskKind::vital("lease keeper"), leases::run(inner.clone(), tasks.shutdown()));
     tasks.spawn_infallible(
         TaskKind::vital("pulse"),
         pulse::run(inner.clone(), options.timing, tasks.shutdown()),

@@ -426,9 +426,11 @@ impl World {
     }
 
     fn check_replay(&self) {
-        let everything = KeyRange::prefix("");
         let from = Revision(self.model.floor);
-        let replay = replay::replay(&self.replica.state, &everything, from, u64::MAX).unwrap();
+        let limits = replay::Limits { changes: usize::MAX, bytes: usize::MAX };
+        let everything = &mut |_, _: &[u8]| true;
+        let state = &self.replica.state;
+        let replay = replay::replay(state, from, everything, false, limits).unwrap();
         let mut replayed: Vec<(u64, Events)> = Vec::new();
         for batch in replay.batches {
             let events = batch.events.iter().map(|event| (event.kv.key.clone(), event.kind));
