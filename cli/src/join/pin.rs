@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use kontiki_base::{pki::fingerprint, tls};
+use kontiki_base::{
+    pki::fingerprint,
+    tls::{self, JudgeChain},
+};
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
-    client::{
-        WebPkiServerVerifier,
-        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    },
-    crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
+    CertificateError, ClientConfig, Error, RootCertStore,
+    client::{WebPkiServerVerifier, danger::ServerCertVerifier},
+    crypto::{CryptoProvider, ring},
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
 
@@ -24,7 +24,7 @@ pub(crate) fn client_config(ca_fingerprint: &str) -> Result<ClientConfig, Error>
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_custom_certificate_verifier(tls::verifier(verifier))
         .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
@@ -61,15 +61,14 @@ pub(crate) fn head(hash: &str) -> &str {
     hash.get(..12).unwrap_or(hash)
 }
 
-impl ServerCertVerifier for Pinned {
-    fn verify_server_cert(
+impl JudgeChain for Pinned {
+    fn judge(
         &self,
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
-        _dialled: &ServerName<'_>,
         ocsp_response: &[u8],
         now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
+    ) -> Result<(), Error> {
         let mut roots = RootCertStore::empty();
         roots.add(self.root(end_entity, intermediates)?)?;
         let inner =
@@ -79,31 +78,7 @@ impl ServerCertVerifier for Pinned {
         // Whatever was dialled, possibly a balancer: it must be an API server of the cluster.
         let name = ServerName::try_from(API_SERVER_NAME)
             .map_err(|_| Error::InvalidCertificate(CertificateError::NotValidForName))?;
-        inner.verify_server_cert(end_entity, intermediates, &name, ocsp_response, now)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signature, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signature, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        inner.verify_server_cert(end_entity, intermediates, &name, ocsp_response, now).map(drop)
     }
 }
 
@@ -120,10 +95,8 @@ mod tests {
         let chain = tls::certificates(&identity.chain_pem).unwrap();
         let pinned =
             Pinned { fingerprint: pin.to_owned(), provider: Arc::new(ring::default_provider()) };
-        let dialled = ServerName::try_from("10.0.0.1").unwrap();
         pinned
-            .verify_server_cert(&chain[0], &chain[1..], &dialled, &[], UnixTime::now())
-            .map(|_| ())
+            .judge(&chain[0], &chain[1..], &[], UnixTime::now())
             .map_err(|error| error.to_string())
     }
 

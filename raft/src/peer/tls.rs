@@ -2,17 +2,12 @@
 //! in certificates are not compared: who a member is, the handshake says, and its address may
 //! change at any time.
 
-use std::sync::Arc;
-
-use kontiki_base::tls::{self, ClientCertificates};
+use kontiki_base::tls::{self, ClientCertificates, JudgeChain};
 use rustls::{
-    ClientConfig, DigitallySignedStruct, Error, RootCertStore, ServerConfig, SignatureScheme,
-    client::{
-        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-        verify_server_cert_signed_by_trust_anchor,
-    },
-    crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
-    pki_types::{CertificateDer, ServerName, UnixTime},
+    ClientConfig, Error, RootCertStore, ServerConfig,
+    client::verify_server_cert_signed_by_trust_anchor,
+    crypto::{CryptoProvider, ring},
+    pki_types::{CertificateDer, UnixTime},
     server::ParsedCertificate,
 };
 
@@ -33,7 +28,7 @@ pub(super) fn client(peer: &PeerTls) -> Result<ClientConfig, tls::Error> {
     }
     let mut config = tls::client_config(&peer.roots, Some(&peer.identity), ALPN)?;
     let verifier = ByAuthority { roots, provider: ring::default_provider() };
-    config.dangerous().set_certificate_verifier(Arc::new(verifier));
+    config.dangerous().set_certificate_verifier(tls::verifier(verifier));
     Ok(config)
 }
 
@@ -44,46 +39,20 @@ struct ByAuthority {
     provider: CryptoProvider,
 }
 
-impl ServerCertVerifier for ByAuthority {
-    fn verify_server_cert(
+impl JudgeChain for ByAuthority {
+    fn judge(
         &self,
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
         _ocsp_response: &[u8],
         now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
+    ) -> Result<(), Error> {
         verify_server_cert_signed_by_trust_anchor(
             &ParsedCertificate::try_from(end_entity)?,
             &self.roots,
             intermediates,
             now,
             self.provider.signature_verification_algorithms.all,
-        )?;
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signature, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signature, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        )
     }
 }
