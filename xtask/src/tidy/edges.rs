@@ -28,6 +28,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("kubelet", &["api", "base", "client"]),
     ("netproxy", &["api", "base", "client"]),
     ("raft", &["base"]),
+    ("raft/histogram", &[]),
     ("scheduler", &["api", "base", "client"]),
     ("tests", &["api", "base", "client"]),
     ("xtask", &[]),
