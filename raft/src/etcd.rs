@@ -19,6 +19,7 @@ mod cluster;
 mod errors;
 mod kv;
 mod lease;
+mod lock;
 mod maintenance;
 mod plain;
 mod requests;
@@ -62,6 +63,9 @@ mod proto {
     }
     pub(super) mod etcdserverpb {
         tonic::include_proto!("etcdserverpb");
+    }
+    pub(super) mod v3lockpb {
+        tonic::include_proto!("v3lockpb");
     }
 
     /// What reflection tells.

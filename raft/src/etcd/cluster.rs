@@ -11,7 +11,10 @@ use super::{
         MemberUpdateRequest, MemberUpdateResponse, cluster_server::Cluster,
     },
 };
-use crate::types::{Member, MemberId};
+use crate::{
+    error::Error,
+    types::{Member, MemberId},
+};
 
 /// The service.
 pub(super) struct Members(pub(super) Api);
@@ -65,16 +68,25 @@ fn peer_address(urls: &[String]) -> Result<String, Status> {
 
 #[tonic::async_trait]
 impl Cluster for Members {
+    /// A member has its id from its own data folder, so it must run: started with `--join`, or
+    /// waiting at that address.
     async fn member_add(
         &self,
         request: Request<MemberAddRequest>,
     ) -> Result<Response<MemberAddResponse>, Status> {
         self.0.check_leader(&request)?;
-        peer_address(&request.get_ref().peer_ur_ls)?;
-        Err(Status::unimplemented(
-            "a member of this store has its id from its own data folder and joins by itself: \
-             start it with `kontiki server --store-only --join HOST --token TOKEN`",
-        ))
+        let peer_address = peer_address(&request.get_ref().peer_ur_ls)?;
+        let store = &self.0.store;
+        let found = store.member_at(&peer_address).await.map_err(|error| match error {
+            Error::Declined { reason } => errors::MEMBER_BAD_URLS.because(reason),
+            other => status(other),
+        })?;
+        if store.members().iter().any(|known| known.id == found.id) {
+            return Err(errors::MEMBER_EXISTS.into());
+        }
+        store.add_member(found.clone()).await.map_err(status)?;
+        let (header, members) = (self.0.header_now(), self.list());
+        Ok(Response::new(MemberAddResponse { header, member: Some(member(found)), members }))
     }
 
     async fn member_remove(
@@ -114,15 +126,22 @@ impl Cluster for Members {
         Ok(Response::new(MemberListResponse { header, members: self.list() }))
     }
 
-    /// The leader promotes a learner by itself once it is in sync and the voters stay odd. So a
-    /// learner that is there to be promoted is one that is not ready.
+    /// The leader promotes by itself as long as the voters stay odd; this insists.
     async fn member_promote(
         &self,
         request: Request<MemberPromoteRequest>,
     ) -> Result<Response<MemberPromoteResponse>, Status> {
         self.0.check_leader(&request)?;
         let found = self.find(request.into_inner().id).await?;
-        Err(if found.voter { errors::MEMBER_NOT_LEARNER } else { errors::LEARNER_NOT_READY }.into())
+        if found.voter {
+            return Err(errors::MEMBER_NOT_LEARNER.into());
+        }
+        self.0.store.promote_member(found.id).await.map_err(|error| match error {
+            Error::Declined { .. } => errors::LEARNER_NOT_READY.into(),
+            other => status(other),
+        })?;
+        let header = self.0.header_now();
+        Ok(Response::new(MemberPromoteResponse { header, members: self.list() }))
     }
 }
 

@@ -32,6 +32,7 @@ answers! {
     LEASE_PROVIDED        InvalidArgument    "lease is provided";
     LEASE_TOO_LONG        OutOfRange         "too large lease TTL";
     MEMBER_BAD_URLS       InvalidArgument    "given member URLs are invalid";
+    MEMBER_EXISTS         FailedPrecondition "member ID already exist";
     MEMBER_NOT_FOUND      NotFound           "member not found";
     MEMBER_NOT_LEARNER    FailedPrecondition "can only promote a learner member";
     NOT_LEADER            FailedPrecondition "not leader";

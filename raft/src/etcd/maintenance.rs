@@ -126,7 +126,7 @@ impl Maintenance for Care {
             return Err(errors::BAD_TRANSFEREE.into());
         }
         if target != store.id() {
-            store.transfer_leadership().await.map_err(status)?;
+            store.move_leadership(Some(target)).await.map_err(status)?;
         }
         Ok(Response::new(MoveLeaderResponse { header: self.0.header_now() }))
     }

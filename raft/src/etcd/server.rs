@@ -36,6 +36,7 @@ use super::{
     cluster::Members,
     kv::Keys,
     lease::Leases,
+    lock::Locks,
     maintenance::Care,
     plain,
     proto::{
@@ -45,6 +46,7 @@ use super::{
             lease_server::LeaseServer, maintenance_server::MaintenanceServer,
             watch_server::WatchServer,
         },
+        v3lockpb::lock_server::LockServer,
     },
     requests::REQUEST_BYTES_MAX,
     watch::{self, Watches},
@@ -97,7 +99,7 @@ pub fn serve(
     .map_err(|error| refused(error.to_string()))?;
     let api = Api::new(store.clone(), options.read_only, tasks.shutdown());
     let reporter = HealthReporter::new();
-    let services = Services::new(api.clone(), reporter.clone())
+    let services = Services::new(api.clone(), reporter.clone(), tasks)
         .map_err(|error| refused(format!("the API's descriptors: {error}")))?;
     tasks.spawn_infallible(HEALTH, report(api, reporter));
     let accepting = Accepting {
@@ -145,6 +147,7 @@ impl Services {
     fn new(
         api: Api,
         reporter: HealthReporter,
+        tasks: &Tasks,
     ) -> Result<Services, tonic_reflection::server::Error> {
         let reflection = || {
             tonic_reflection::server::Builder::configure()
@@ -157,6 +160,7 @@ impl Services {
         let others = Routes::new(bounded!(ClusterServer, Members(api.clone())))
             .add_service(bounded!(MaintenanceServer, Care(api.clone())))
             .add_service(bounded!(AuthServer, NoAuth(api.clone())))
+            .add_service(bounded!(LockServer, Locks { api: api.clone(), tasks: tasks.clone() }))
             .add_service(health)
             .add_service(reflection().build_v1()?)
             .add_service(reflection().build_v1alpha()?)
