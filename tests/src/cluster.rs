@@ -14,13 +14,23 @@ pub struct Cluster {
 impl Cluster {
     /// Founds a cluster and lets two servers join.
     pub async fn start() -> Result<Cluster> {
-        let mut first = Server::new("one")?;
+        Cluster::start_with(&[]).await
+    }
+
+    /// Founds a cluster of stores for other software, and lets two more join.
+    pub async fn start_store() -> Result<Cluster> {
+        Cluster::start_with(&["--store-only"]).await
+    }
+
+    async fn start_with(flags: &[&str]) -> Result<Cluster> {
+        let mut first = Server::new("one")?.with(flags);
         first.start_ready().await?;
         let token = first.token("server").await?;
         let mut servers = vec![first];
         for name in ["two", "three"] {
             let join = servers[0].address();
-            let mut server = Server::new(name)?.with(&["--join", &join, "--token", &token]);
+            let joining = ["--join", &join, "--token", &token];
+            let mut server = Server::new(name)?.with(flags).with(&joining);
             server.start_ready().await?;
             servers.push(server);
         }

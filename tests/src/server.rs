@@ -81,6 +81,11 @@ impl Server {
         format!("127.0.0.1:{}", self.api_port)
     }
 
+    /// `host:port` of etcd's API.
+    pub fn store_address(&self) -> String {
+        format!("127.0.0.1:{}", self.store_port)
+    }
+
     /// Port of its peers.
     pub fn peer_port(&self) -> u16 {
         self.peer_port
