@@ -22,6 +22,7 @@ use rustls::ClientConfig;
 
 use super::{
     grpc::Grpc,
+    messages::StatusResponse,
     side::{Side, status},
 };
 use crate::process::Process;
@@ -188,17 +189,18 @@ impl Cluster {
             for member in &mut self.members {
                 member.check()?;
             }
-            let statuses = self.side()?.statuses(tasks).await;
-            if let Ok(statuses) = &statuses {
-                let first = statuses[0].leader;
-                let agreed = |s: &super::messages::StatusResponse| {
-                    s.leader != 0 && s.leader == first && !s.is_learner
-                };
-                if statuses.iter().all(agreed) {
-                    return Ok(());
+            let reason = match self.side()?.statuses(tasks).await {
+                Ok(statuses) => {
+                    let first = statuses[0].leader;
+                    let agrees = |s: &StatusResponse| s.leader == first && !s.is_learner;
+                    if first != 0 && statuses.iter().all(agrees) {
+                        return Ok(());
+                    }
+                    "the members name no leader together".to_owned()
                 }
-            }
-            ensure!(began.elapsed() < READY_MAX, "the cluster is not ready: {statuses:?}");
+                Err(error) => format!("{error:#}"),
+            };
+            ensure!(began.elapsed() < READY_MAX, "the cluster is not ready: {reason}");
             tokio::time::sleep(LOOK).await;
         }
     }

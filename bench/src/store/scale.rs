@@ -176,11 +176,12 @@ async fn restart(cluster: &mut Cluster, tasks: &Tasks) -> Result<Duration> {
             requests::get_any(&connection, &keys_of(1), false, super::random::Random::of(0, 0))
                 .await
         };
-        let outcome = tokio::time::timeout(RESTART_MAX, read).await?;
-        if outcome.is_ok() {
-            return Ok(began.elapsed());
+        match tokio::time::timeout(RESTART_MAX, read).await? {
+            Ok(()) => return Ok(began.elapsed()),
+            Err(error) => {
+                ensure!(began.elapsed() < RESTART_MAX, "the member does not come back: {error:#}");
+            }
         }
-        ensure!(began.elapsed() < RESTART_MAX, "the member does not come back: {outcome:?}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
