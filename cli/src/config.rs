@@ -17,6 +17,7 @@ use std::{
 use anyhow::{Result, bail, ensure};
 use clap::Args;
 use ipnet::IpNet;
+use kontiki_raft::Retention;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use duration::parse as parse_duration;
@@ -81,6 +82,14 @@ pub(crate) struct ServerSettings {
     #[arg(long, env = "KONTIKI_STORE_ONLY", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[serde(skip_serializing_if = "Option::is_none")]
     store_only: Option<bool>,
+    /// With --store-only: keep history for so long [default: until a client compacts it]
+    #[arg(long, env = "KONTIKI_RETENTION_PERIOD", value_name = "TIME", value_parser = duration::parse)]
+    #[serde(skip_serializing_if = "Option::is_none", with = "duration::option")]
+    retention_period: Option<Duration>,
+    /// With --store-only: keep so many revisions [default: until a client compacts them]
+    #[arg(long, env = "KONTIKI_RETENTION_REVISIONS", value_name = "NUMBER")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retention_revisions: Option<u64>,
     /// Addresses of pods [default: 10.42.0.0/16]
     #[arg(long, env = "KONTIKI_CLUSTER_CIDR", value_name = "CIDR", value_delimiter = ',')]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -229,6 +238,7 @@ pub(crate) struct Server {
     /// Bytes per second.
     pub(crate) snapshot_rate: u64,
     pub(crate) cluster_version: Option<u32>,
+    pub(crate) retention: Retention,
     pub(crate) with_agent: bool,
     pub(crate) cluster: ClusterSettings,
     pub(crate) node_monitor_grace_period: Duration,
@@ -280,10 +290,22 @@ impl Common {
     }
 }
 
+/// Beside an API server the store keeps what that one needs, and it compacts by itself.
+fn retention(settings: &ServerSettings) -> Result<Retention> {
+    let (revisions, period) = (settings.retention_revisions, settings.retention_period);
+    ensure!(
+        settings.store_only.unwrap_or(false) || (revisions.is_none() && period.is_none()),
+        "--retention-period and --retention-revisions go with --store-only: the API server \
+         compacts by itself"
+    );
+    Ok(Retention { revisions, period })
+}
+
 impl Server {
     /// Fills in defaults and checks what belongs together.
     pub(crate) fn from_settings(settings: ServerSettings) -> Result<Server> {
         let cluster = cluster_settings(&settings)?;
+        let retention = retention(&settings)?;
         let second = Duration::from_secs(1);
         let seconds = |value: Option<u32>| second * value.unwrap_or(5);
         let heartbeat_interval = settings.heartbeat_interval.unwrap_or(second / 10);
@@ -321,6 +343,7 @@ impl Server {
             peers: settings.peers.unwrap_or_default(),
             snapshot_rate: u64::from(settings.snapshot_rate.unwrap_or(100)) * 1_000_000,
             cluster_version: settings.cluster_version,
+            retention,
             with_agent: !settings.no_agent.unwrap_or(false) && !cluster.store_only,
             cluster,
             node_monitor_grace_period: settings.node_monitor_grace_period.unwrap_or(second * 40),

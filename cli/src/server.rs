@@ -323,6 +323,7 @@ fn store_options(
             peers: config.peer_hints(),
             snapshot_rate: config.snapshot_rate,
             cluster_version_max: config.cluster_version,
+            retention: config.retention,
             ..Tuning::default()
         },
     }
