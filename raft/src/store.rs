@@ -190,9 +190,11 @@ impl Store {
     }
 
     /// Waits until this member may serve: it has applied up to a read index that was taken after
-    /// its start. Returns at once when called again.
+    /// its start. Returns at once when called again. A corrupt member may never serve.
     pub async fn ready(&self) -> Result<(), Error> {
-        self.0.trusts_itself()?;
+        if self.0.health.corrupt().is_some() {
+            return std::future::pending().await;
+        }
         let caught_up = || async {
             loop {
                 match self.read_index().await {

@@ -10,13 +10,16 @@ use super::{
     api::{self, Api},
     errors::{self, status},
     proto::etcdserverpb::{
-        AlarmRequest, AlarmResponse, DefragmentRequest, DefragmentResponse, DowngradeRequest,
-        DowngradeResponse, HashKvRequest, HashKvResponse, HashRequest, HashResponse,
-        MoveLeaderRequest, MoveLeaderResponse, SnapshotRequest, SnapshotResponse, StatusRequest,
-        StatusResponse, maintenance_server::Maintenance,
+        AlarmMember, AlarmRequest, AlarmResponse, AlarmType, DefragmentRequest, DefragmentResponse,
+        DowngradeRequest, DowngradeResponse, HashKvRequest, HashKvResponse, HashRequest,
+        HashResponse, MoveLeaderRequest, MoveLeaderResponse, SnapshotRequest, SnapshotResponse,
+        StatusRequest, StatusResponse, maintenance_server::Maintenance,
     },
 };
-use crate::types::{MemberId, Revision};
+use crate::{
+    store::Ailment,
+    types::{MemberId, Revision},
+};
 
 /// The service.
 pub(super) struct Care(pub(super) Api);
@@ -33,13 +36,23 @@ fn signed(number: u64) -> i64 {
 
 #[tonic::async_trait]
 impl Maintenance for Care {
-    /// There are none: what would be one, a full disk, ends by itself when there is room.
+    /// What ails this member. Nothing can be raised or disarmed by hand: it ends by itself.
     async fn alarm(
         &self,
         request: Request<AlarmRequest>,
     ) -> Result<Response<AlarmResponse>, Status> {
         self.0.check_leader(&request)?;
-        Ok(Response::new(AlarmResponse { header: self.0.header_now(), alarms: Vec::new() }))
+        let member_id = self.0.store.id().0;
+        let alarms = self.0.store.ailments().into_iter().filter_map(|ailment| {
+            let alarm = match ailment {
+                Ailment::NoSpace => AlarmType::Nospace,
+                Ailment::Corrupt => AlarmType::Corrupt,
+                Ailment::SlowDisk => return None,
+            };
+            Some(AlarmMember { member_id, alarm: alarm.into() })
+        });
+        let alarms = alarms.collect();
+        Ok(Response::new(AlarmResponse { header: self.0.header_now(), alarms }))
     }
 
     async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {

@@ -8,6 +8,7 @@ mod plan;
 
 use std::{
     collections::BTreeMap,
+    fmt,
     path::PathBuf,
     sync::{
         Arc, OnceLock,
@@ -35,6 +36,8 @@ use crate::{
 
 /// How often a member looks at its disk, and the leader at the others.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long it waits for what the system says of the disk.
+const LOOK_MAX: Duration = Duration::from_millis(200);
 /// A member that does not say in time how it is, is not known to be well.
 const ANSWER_MAX: Duration = Duration::from_millis(500);
 /// What the leader told counts for so long.
@@ -57,6 +60,16 @@ impl Condition {
     /// Whether it could lead.
     fn is_well(self) -> bool {
         !self.slow && self.room == Room::Plenty && !self.corrupt
+    }
+}
+
+impl fmt::Display for Ailment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Ailment::NoSpace => "alarm:NOSPACE",
+            Ailment::Corrupt => "alarm:CORRUPT",
+            Ailment::SlowDisk => "the disk of the log is slow",
+        })
     }
 }
 
@@ -171,15 +184,22 @@ pub(super) async fn run(
 ) {
     let mut known: BTreeMap<MemberId, Known> = BTreeMap::new();
     let mut moved: Option<Instant> = None;
+    let mut looking = None;
     loop {
         tokio::select! { biased;
             () = shutdown.cancelled() => return,
             () = sleep(LOOK_EVERY) => {}
         }
+        // A disk that hangs may hang this, too: then what was known of it stays, and it is not
+        // asked again before it has answered.
         let folder = folder.clone();
-        // A disk that hangs may hang this, too: then what was known of it stays.
-        let look = timeout(LOOK_EVERY, blocking(move || Space::of(&folder).ok())).await;
-        inner.look_at_own(look.ok().and_then(Result::ok).flatten(), reserve, lease);
+        let look =
+            looking.get_or_insert_with(|| Box::pin(blocking(move || Space::of(&folder).ok())));
+        let space = timeout(LOOK_MAX, look).await.ok();
+        if space.is_some() {
+            looking = None;
+        }
+        inner.look_at_own(space.and_then(Result::ok).flatten(), reserve, lease);
         if inner.leadership.borrow().fence.is_none() {
             known.clear();
             inner.health.short_of_room.store(false, Ordering::Relaxed);
@@ -296,14 +316,16 @@ impl Inner {
             healthy = to.len(), their_fsync_p99 = ?best, "handing leadership over"
         );
         for (_, member) in candidates {
-            match self.transfer(Some(member)).await {
-                Attempt::Done(()) => {
-                    metrics::health().handovers.inc();
-                    tracing::info!(%reason, %member, "handed leadership over");
-                    return;
-                }
-                outcome => tracing::info!(%reason, %member, ?outcome, "it has not taken over"),
+            let outcome = self.transfer(Some(member)).await;
+            // A slow member may hear late that somebody has taken over.
+            let leader = self.leadership.borrow().leader;
+            let gone = leader.is_some_and(|leader| leader != self.identified.member);
+            if gone || matches!(outcome, Attempt::Done(())) {
+                metrics::health().handovers.inc();
+                tracing::info!(%reason, %member, "handed leadership over");
+                return;
             }
+            tracing::info!(%reason, %member, ?outcome, "it has not taken over");
         }
     }
 

@@ -130,6 +130,10 @@ impl Inner {
         &self,
         proposals: Vec<Proposal>,
     ) -> Option<BoxStream<'static, Attempt<Reply>>> {
+        // What a state that is not to be believed replies is not to be believed.
+        if self.health.corrupt().is_some() {
+            return None;
+        }
         let taken: Vec<bool> = proposals.iter().map(|p| self.has_room_for(p)).collect();
         let mut fits = taken.iter();
         let proposals: Vec<Proposal> =

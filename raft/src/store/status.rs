@@ -56,6 +56,7 @@ impl Inner {
         if leader.is_none() {
             errors.push("no leader is known".to_owned());
         }
+        errors.extend(self.health.ailments().into_iter().map(|ailment| ailment.to_string()));
         let db_bytes = self.shared.db().disk_bytes();
         Status {
             db_bytes,

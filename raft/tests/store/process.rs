@@ -151,6 +151,7 @@ fn tell(store: &Store, words: &[&str]) -> String {
             let leader = store.leadership().borrow().leader;
             leader.map_or(0, |leader| leader.0).to_string()
         }
+        ["serves"] => store.is_ready().to_string(),
         ["leads"] => store.leadership().borrow().fence.is_some().to_string(),
         ["metric", name] => {
             let text = kontiki_base::telemetry::metrics_text();
