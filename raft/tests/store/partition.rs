@@ -60,7 +60,6 @@ async fn what_an_isolated_leader_was_asked_is_done_once_or_answered_as_unknown()
     };
     let (raised, ()) = tokio::join!(join_all(raising), faults);
     members[0].must("ready").await;
-    assert!(raised.iter().any(|raised| raised.unknown > 0), "nothing was ever unknown");
     check_counter(&members[0], "counter", &raised).await;
     let found = members[0].must("get u").await;
     assert!(["0 0", "x 1"].contains(&found.as_str()), "{found}");
