@@ -6,6 +6,7 @@
 
 pub mod cluster;
 pub mod command;
+pub mod etcd;
 pub mod etcdctl;
 pub mod server;
 

@@ -15,6 +15,7 @@ use kontiki_base::tls::{Identity, Roots};
 use kontiki_client::{Client, ConnectOptions, ServerList};
 use serde_json::Value;
 use tempfile::TempDir;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 
 use crate::{SOON, command, eventually};
 
@@ -89,6 +90,18 @@ impl Server {
     /// Port of its peers.
     pub fn peer_port(&self) -> u16 {
         self.peer_port
+    }
+
+    /// A connection to its store's port, as who may do everything there.
+    pub fn store(&self) -> Result<Channel> {
+        let pki = self.data_dir().join("pki/store");
+        let file = |name: &str| fs::read(pki.join(name)).with_context(|| format!("reading {name}"));
+        let tls =
+            ClientTlsConfig::new().ca_certificate(Certificate::from_pem(file("ca.crt")?)).identity(
+                tonic::transport::Identity::from_pem(file("client.crt")?, file("client.key")?),
+            );
+        let endpoint = Endpoint::from_shared(format!("https://{}", self.store_address()))?;
+        Ok(endpoint.tls_config(tls)?.connect_lazy())
     }
 
     /// The command line that starts it.

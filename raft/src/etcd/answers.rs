@@ -54,27 +54,54 @@ pub(super) fn delete(
     }
 }
 
-/// Of a transaction. Within it, answers tell of their revision only.
+/// Of a transaction. Within it, answers tell of their revision only: the transaction's from its
+/// first write on.
 pub(super) fn txn(header: Option<ResponseHeader>, reply: TxnReply) -> TxnResponse {
-    let revision = reply.revision;
-    let result = |result| ResponseOp { response: Some(operation(revision, result)) };
-    TxnResponse {
-        header,
-        succeeded: reply.succeeded,
-        responses: reply.results.into_iter().map(result).collect(),
+    let own = reply.revision;
+    let wrote = reply.results.iter().any(writes);
+    let mut now = if wrote { Revision(own.0.saturating_sub(1)) } else { own };
+    results(header, reply, own, &mut now)
+}
+
+fn writes(result: &OpResult) -> bool {
+    match result {
+        OpResult::Put { .. } => true,
+        OpResult::Delete { deleted, .. } => *deleted > 0,
+        OpResult::Range(_) => false,
+        OpResult::Txn(reply) => reply.results.iter().any(writes),
     }
 }
 
-fn operation(revision: Revision, result: OpResult) -> Response {
+fn results(
+    header: Option<ResponseHeader>,
+    reply: TxnReply,
+    own: Revision,
+    now: &mut Revision,
+) -> TxnResponse {
+    let mut result = |result| ResponseOp { response: Some(operation(result, own, now)) };
+    TxnResponse {
+        header,
+        succeeded: reply.succeeded,
+        responses: reply.results.into_iter().map(&mut result).collect(),
+    }
+}
+
+fn operation(result: OpResult, own: Revision, now: &mut Revision) -> Response {
+    if !matches!(result, OpResult::Txn(_)) && writes(&result) {
+        *now = own;
+    }
     let at = |revision: Revision| {
         Some(ResponseHeader { revision: signed(revision.0), ..ResponseHeader::default() })
     };
     match result {
-        OpResult::Put { previous } => Response::ResponsePut(put(at(revision), previous)),
+        OpResult::Put { previous } => Response::ResponsePut(put(at(*now), previous)),
         OpResult::Delete { deleted, previous } => {
-            Response::ResponseDeleteRange(delete(at(revision), deleted, previous))
+            Response::ResponseDeleteRange(delete(at(*now), deleted, previous))
         }
         OpResult::Range(reply) => Response::ResponseRange(range(at(reply.revision), reply)),
-        OpResult::Txn(reply) => Response::ResponseTxn(txn(at(reply.revision), reply)),
+        // Of a transaction within, etcd gives no revision.
+        OpResult::Txn(reply) => {
+            Response::ResponseTxn(results(Some(ResponseHeader::default()), reply, own, now))
+        }
     }
 }

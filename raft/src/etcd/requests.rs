@@ -158,6 +158,7 @@ fn compare(request: Compare) -> Checked<types::Compare> {
     };
     // The target decides what is compared; a quantity of another kind counts as not given.
     let kind = request.target();
+    let negative = is_negative(kind, request.target_union.as_ref());
     let target = match (kind, request.target_union) {
         (CompareTarget::Version, Some(TargetUnion::Version(version))) => {
             Target::Version(unsigned(version))
@@ -176,10 +177,24 @@ fn compare(request: Compare) -> Checked<types::Compare> {
         (CompareTarget::Lease, Some(TargetUnion::Lease(lease))) => Target::Lease(LeaseId(lease)),
         (CompareTarget::Lease, _) => Target::Lease(LeaseId(0)),
     };
+    // Quantities of keys are never negative: what is compared with one that is, is greater.
+    let (relation, target) = match relation {
+        _ if !negative => (relation, target),
+        Relation::Equal | Relation::Less => (Relation::Less, Target::Version(0)),
+        Relation::NotEqual | Relation::Greater => (Relation::NotEqual, Target::Version(u64::MAX)),
+    };
     Ok(types::Compare { range: key_range(request.key, request.range_end), relation, target })
 }
 
-/// Quantities of keys are never negative; a negative one to compare with is below all of them.
+fn is_negative(kind: CompareTarget, target: Option<&TargetUnion>) -> bool {
+    match (kind, target) {
+        (CompareTarget::Version, Some(TargetUnion::Version(number)))
+        | (CompareTarget::Create, Some(TargetUnion::CreateRevision(number)))
+        | (CompareTarget::Mod, Some(TargetUnion::ModRevision(number))) => *number < 0,
+        _ => false,
+    }
+}
+
 fn unsigned(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
 }
