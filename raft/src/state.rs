@@ -73,6 +73,8 @@ pub(crate) struct Shared {
     removed: watch::Sender<Removed>,
     /// The floor below which this member holds nothing any more.
     reclaimed: watch::Sender<Revision>,
+    /// Snapshots that are on their way to other members.
+    transfers: watch::Sender<usize>,
 }
 
 impl Shared {
@@ -161,6 +163,7 @@ pub(crate) fn on(folder: &Path, db: StateDb) -> io::Result<(Arc<Shared>, Machine
         applied: watch::Sender::new(applied),
         removed: watch::Sender::new(removed),
         reclaimed: watch::Sender::new(Revision(0)),
+        transfers: watch::Sender::default(),
     };
     Ok((Arc::new(shared), machine, entry))
 }

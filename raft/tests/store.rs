@@ -28,3 +28,5 @@ mod process;
 mod sick;
 #[path = "store/single.rs"]
 mod single;
+#[path = "store/stored.rs"]
+mod stored;

@@ -16,6 +16,9 @@ pub(crate) const JOIN_SERVER_PATH: &str = "/kontiki/v1/join/server";
 pub(crate) const RENEW_PATH: &str = "/kontiki/v1/renew";
 /// GET: members of the store; POST adds one, DELETE of `/ID` removes it.
 pub(crate) const MEMBERS_PATH: &str = "/kontiki/v1/members";
+/// GET: how all members are; POST to `/ID/promote`, `/ID/replace?with=ID` and `/leader?to=ID` of
+/// the members changes them.
+pub(crate) const MEMBER_STATUS_PATH: &str = "/kontiki/v1/members/status";
 /// GET: `host:port` of all API servers.
 pub(crate) const SERVERS_PATH: &str = "/kontiki/v1/servers";
 /// GET: hash of this member's state, at `?revision=N` if given.
@@ -111,6 +114,44 @@ pub(crate) struct MemberList {
     /// Id of the leader, if one is known.
     pub(crate) leader: Option<String>,
     pub(crate) members: Vec<Member>,
+}
+
+/// How a member is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct MemberStatus {
+    #[serde(flatten)]
+    pub(crate) member: Member,
+    pub(crate) leader: bool,
+    pub(crate) reachable: bool,
+    /// Why it is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) problem: Option<String>,
+    #[serde(flatten)]
+    pub(crate) standing: Option<Standing>,
+}
+
+/// What a member says of itself.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Standing {
+    pub(crate) release: String,
+    pub(crate) version: u32,
+    pub(crate) term: u64,
+    pub(crate) applied_index: u64,
+    /// Entries behind the member that is furthest.
+    pub(crate) lag: u64,
+    pub(crate) revision: u64,
+    pub(crate) database_bytes: u64,
+}
+
+/// How all of them are.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct MemberStatusList {
+    /// The version that all members understand.
+    pub(crate) cluster_version: u32,
+    pub(crate) members: Vec<MemberStatus>,
 }
 
 /// `host:port` of all API servers.

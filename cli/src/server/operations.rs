@@ -11,7 +11,7 @@ use futures::TryStreamExt;
 use http::{Method, Request, Response, StatusCode, header};
 use kontiki_api::Status;
 use kontiki_apiserver::{Body, Extension, UserInfo};
-use kontiki_raft::{Member, MemberId, Revision, Store, backup::Attachment};
+use kontiki_raft::{Member, MemberId, MemberStatus, Revision, Store, backup::Attachment};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
@@ -90,6 +90,16 @@ impl Operations {
                 self.add_member(decode(request)?).await?;
                 encode(&self.member_list())
             }
+            (&Method::GET, wire::MEMBER_STATUS_PATH) => {
+                allow(user, &[MASTERS])?;
+                encode(&self.member_statuses().await)
+            }
+            (&Method::POST, path) if path.starts_with(wire::MEMBERS_PATH) => {
+                allow(user, &[MASTERS])?;
+                let rest = path[wire::MEMBERS_PATH.len()..].trim_start_matches('/');
+                self.change_member(rest, request.uri().query().unwrap_or_default()).await?;
+                encode(&self.member_list())
+            }
             (&Method::GET, wire::SERVERS_PATH) => {
                 allow(user, &[MASTERS, "system:nodes"])?;
                 encode(&wire::ServerListReply { servers: servers(&self.store.members()) })
@@ -160,15 +170,8 @@ impl Operations {
 
     fn member_list(&self) -> wire::MemberList {
         let leader = self.store.leadership().borrow().leader.map(|id| id.to_string());
-        let member = |member: Member| wire::Member {
-            id: member.id.to_string(),
-            name: member.name,
-            peer_address: member.peer_address,
-            api_address: member.api_address,
-            client_address: member.client_address,
-            voter: member.voter,
-        };
-        let mut members: Vec<wire::Member> = self.store.members().into_iter().map(member).collect();
+        let mut members: Vec<wire::Member> =
+            self.store.members().into_iter().map(to_wire).collect();
         members.sort_by(|a, b| a.name.cmp(&b.name));
         wire::MemberList { leader, members }
     }
@@ -190,6 +193,36 @@ impl Operations {
         let id = member_id(id)?;
         tracing::info!("removing member {id}");
         self.store.remove_member(id).await.map_err(|error| of_store(&error))
+    }
+
+    /// Changes a member, or who leads, as the path behind that of the members says.
+    async fn change_member(&self, what: &str, query: &str) -> Result<(), Status> {
+        let argument = |name: &str| {
+            let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+            pairs.find(|(key, _)| *key == name).map(|(_, value)| member_id(value)).transpose()
+        };
+        let changed = match what.split_once('/') {
+            None if what == "leader" => {
+                let to = argument("to")?;
+                tracing::info!(?to, "moving leadership");
+                self.store.move_leadership(to).await
+            }
+            Some((id, "promote")) => self.store.promote_member(member_id(id)?).await,
+            Some((id, "replace")) => {
+                let with = argument("with")?
+                    .ok_or_else(|| Status::bad_request("with whom? give ?with=ID".to_owned()))?;
+                self.store.replace_member(member_id(id)?, with).await
+            }
+            _ => return Err(Status::no_such_resource()),
+        };
+        changed.map_err(|error| of_store(&error))
+    }
+
+    async fn member_statuses(&self) -> wire::MemberStatusList {
+        let statuses = self.store.member_statuses().await;
+        let mut members: Vec<wire::MemberStatus> = statuses.into_iter().map(status).collect();
+        members.sort_by(|a, b| a.member.name.cmp(&b.member.name));
+        wire::MemberStatusList { cluster_version: self.store.cluster_version(), members }
     }
 
     /// A backup on its way.
@@ -231,6 +264,37 @@ impl Operations {
             revision: revision.0,
             hash: format!("{hash:016x}"),
         })
+    }
+}
+
+fn status(status: MemberStatus) -> wire::MemberStatus {
+    let MemberStatus { member, leads, standing } = status;
+    let problem = standing.as_ref().err().cloned();
+    wire::MemberStatus {
+        member: to_wire(member),
+        leader: leads,
+        reachable: problem.is_none(),
+        problem,
+        standing: standing.ok().map(|standing| wire::Standing {
+            release: standing.release,
+            version: standing.version,
+            term: standing.term,
+            applied_index: standing.applied_index,
+            lag: standing.lag,
+            revision: standing.revision.0,
+            database_bytes: standing.disk_bytes,
+        }),
+    }
+}
+
+fn to_wire(member: Member) -> wire::Member {
+    wire::Member {
+        id: member.id.to_string(),
+        name: member.name,
+        peer_address: member.peer_address,
+        api_address: member.api_address,
+        client_address: member.client_address,
+        voter: member.voter,
     }
 }
 

@@ -210,7 +210,8 @@ impl RaftNetworkV2<C> for Connection {
         };
         let (member, index) = (self.to, snapshot.meta.last_log_id.map_or(0, |id| id.index));
         tracing::info!(%member, index, "sending a snapshot");
-        let frames = Outgoing::new(snapshot::send(vote, snapshot));
+        let held = self.peers.held_files(self.to).await;
+        let frames = Outgoing::new(snapshot::send(vote, snapshot, held, self.peers.pace()));
         let call = self.peers.call(self.to, self.lane).map_err(unreachable)?;
         let sent = self.peers.transport().upload(call, Upload::InstallSnapshot, frames);
         tokio::select! { biased;

@@ -19,6 +19,7 @@ use super::{
     handshake::{ANYBODY, Claim, Refusal},
     open,
     proto::Frame,
+    snapshot::{Held, Pace},
     transport::{Call, Lane, Method, Transport},
 };
 use crate::{
@@ -45,6 +46,7 @@ struct Inner {
     transport: Arc<dyn Transport>,
     /// This member, as it introduces itself.
     own: MemberNode,
+    pace: Pace,
     addresses: AddressBook,
     /// Members of a later life of the cluster, and until when they are left alone.
     outlived_by: Mutex<HashMap<MemberId, (Instant, String)>>,
@@ -60,6 +62,7 @@ impl Peers {
     pub(crate) fn new(
         identified: Arc<Identified>,
         own: MemberNode,
+        snapshot_rate: u64,
         transport: Arc<dyn Transport>,
         tasks: &Tasks,
     ) -> Peers {
@@ -67,6 +70,7 @@ impl Peers {
             identified,
             transport,
             own,
+            pace: Pace::new(snapshot_rate),
             addresses: AddressBook::default(),
             outlived_by: Mutex::default(),
             missed: Mutex::default(),
@@ -217,6 +221,20 @@ impl Peers {
             Ok(Err(status)) => Err(status.message().to_owned()),
             Err(_) => Err(format!("no answer within {HELLO_MAX:?}")),
         }
+    }
+
+    /// What a member still has of a snapshot that broke off.
+    pub(super) async fn held_files(&self, to: MemberId) -> Held {
+        let asked = self.ask(to, Lane::Snapshot, Method::HeldFiles, Frame::default());
+        match timeout(HELLO_MAX, asked).await {
+            Ok(Ok(answer)) => open(&answer).unwrap_or_default(),
+            _ => Held::new(),
+        }
+    }
+
+    /// How fast snapshots are sent.
+    pub(super) fn pace(&self) -> Pace {
+        self.0.pace.clone()
     }
 
     /// Forwards a proposal to the leader.

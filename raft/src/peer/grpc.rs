@@ -116,6 +116,7 @@ impl Transport for Grpc {
                 Method::PreVote => client.pre_vote(request).await,
                 Method::TransferLeader => client.transfer_leader(request).await,
                 Method::Administer => client.administer(request).await,
+                Method::HeldFiles => client.held_files(request).await,
                 Method::Lease => client.lease(request).await,
                 Method::Examine => client.examine(request).await,
             };

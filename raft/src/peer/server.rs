@@ -258,6 +258,10 @@ impl Peer for Service {
         self.unary(Method::TransferLeader, request).await
     }
 
+    async fn held_files(&self, request: Request<Frame>) -> Answer {
+        self.unary(Method::HeldFiles, request).await
+    }
+
     async fn install_snapshot(&self, request: Request<Streaming<Frame>>) -> Answer {
         let (caller, parts) = parts(request)?;
         self.install(&caller, parts.boxed()).await.map(Response::new)

@@ -22,7 +22,6 @@ use super::{
 };
 use crate::{
     failpoints::{Step, pass},
-    state::snapshot::SnapshotFiles,
     store::Inner,
     types::MemberId,
 };
@@ -36,6 +35,7 @@ pub(crate) struct Service {
     shutdown: CancellationToken,
     lost: campaign::Lost,
     complaints: Complaints,
+    snapshots: snapshot::Receiver,
 }
 
 /// Who calls.
@@ -85,6 +85,7 @@ impl Service {
             shutdown: tasks.shutdown(),
             lost,
             complaints: Complaints::default(),
+            snapshots: snapshot::Receiver::new(inner.shared.snapshot_folder()),
         }
     }
 
@@ -163,6 +164,7 @@ impl Service {
                 }
                 Ok(frame(&self.inner.greeting()))
             }
+            Method::HeldFiles => Ok(frame(&self.snapshots.held(caller.claim.from))),
             Method::Append => {
                 self.inner.pulse.heard();
                 let answer = raft.append_entries(open(&question)?).await.map_err(stopped)?;
@@ -250,9 +252,7 @@ impl Service {
     pub(crate) async fn install(&self, caller: &Caller, parts: Frames) -> Result<Frame, Status> {
         self.admit(caller, false)?;
         self.refuse_when_full()?;
-        let files = SnapshotFiles::reserve(&self.inner.shared.snapshot_folder())
-            .map_err(|error| Status::internal(error.to_string()))?;
-        let (vote, snapshot) = snapshot::receive(parts, files).await?;
+        let (vote, snapshot) = self.snapshots.receive(caller.claim.from, parts).await?;
         let answer =
             self.inner.raft.install_full_snapshot(vote, snapshot).await.map_err(stopped)?;
         Ok(frame(&answer))

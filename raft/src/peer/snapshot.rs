@@ -1,25 +1,29 @@
 //! A snapshot on the wire: its files, one after the other, each with its checksum.
+//!
+//! What arrived whole stays when a transfer breaks off. The next one from the same member asks for
+//! it first and leaves out the files that are still the same: most of them, for tables never
+//! change. The sender reads at a bounded rate, so that a snapshot takes neither the disk nor the
+//! network away from writes.
+
+mod pace;
+mod receiving;
 
 use std::{
+    collections::BTreeMap,
     io::{self, Read},
     path::Path,
 };
 
 use bytes::Bytes;
-use futures::{Stream, StreamExt};
+use futures::Stream;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use tokio::{
-    fs::{self, File},
-    io::AsyncWriteExt,
-};
-use tonic::Status;
 
-use super::{frame, open, proto::Frame, transport::Frames};
+pub(super) use self::{pace::Pace, receiving::Receiver};
+use super::{frame, proto::Frame};
 use crate::{
     failpoints::{Step, pass},
     raft_types::{Snapshot, SnapshotMeta, Vote},
-    state::snapshot::SnapshotFiles,
 };
 
 /// Bytes per message.
@@ -27,19 +31,42 @@ const CHUNK_BYTES: usize = 256 << 10;
 /// Messages read ahead of the network.
 const CHUNKS_AHEAD: usize = 4;
 
+/// Files that a receiver has from a transfer that broke off: their hashes, by name.
+pub(super) type Held = BTreeMap<String, [u8; 32]>;
+
 /// A piece of a snapshot.
 #[derive(Serialize, Deserialize)]
 enum Part {
-    Begin { vote: Vote, meta: SnapshotMeta },
-    File { name: String },
-    Chunk { bytes: Bytes },
-    FileEnd { sha256: [u8; 32] },
-    End { files: u32 },
+    Begin {
+        vote: Vote,
+        meta: SnapshotMeta,
+    },
+    File {
+        name: String,
+    },
+    Chunk {
+        bytes: Bytes,
+    },
+    FileEnd {
+        sha256: [u8; 32],
+    },
+    /// A file that the receiver has already.
+    Kept {
+        name: String,
+    },
+    End {
+        files: u32,
+    },
 }
 
-/// The messages of a snapshot. If its files cannot be read, they end early, which the receiver
-/// notices.
-pub(super) fn send(vote: Vote, snapshot: Snapshot) -> impl Stream<Item = Frame> + Send + 'static {
+/// The messages of a snapshot for a receiver that has some files. If its files cannot be read,
+/// they end early, which the receiver notices.
+pub(super) fn send(
+    vote: Vote,
+    snapshot: Snapshot,
+    held: Held,
+    pace: Pace,
+) -> impl Stream<Item = Frame> + Send + 'static {
     let (sender, receiver) = tokio::sync::mpsc::channel(CHUNKS_AHEAD);
     let read = move || -> io::Result<()> {
         let push = |part: Part| {
@@ -49,8 +76,16 @@ pub(super) fn send(vote: Vote, snapshot: Snapshot) -> impl Stream<Item = Frame> 
         let files = snapshot.snapshot.files()?;
         for file in &files {
             pass(Step::SnapshotSend)?;
-            push(Part::File { name: name_of(file)? })?;
-            push(Part::FileEnd { sha256: read_file(file, &push)? })?;
+            let name = name_of(file)?;
+            if let Some(hash) = held.get(&name)
+                && read_file(file, &pace, &|_| Ok(()))? == *hash
+            {
+                push(Part::Kept { name })?;
+                continue;
+            }
+            push(Part::File { name })?;
+            let chunk = |bytes| push(Part::Chunk { bytes });
+            push(Part::FileEnd { sha256: read_file(file, &pace, &chunk)? })?;
         }
         push(Part::End { files: u32::try_from(files.len()).unwrap_or(u32::MAX) })
     };
@@ -67,76 +102,92 @@ fn name_of(file: &Path) -> io::Result<String> {
     name.map(str::to_owned).ok_or_else(|| io::Error::other("a file without a readable name"))
 }
 
-fn read_file(file: &Path, push: &impl Fn(Part) -> io::Result<()>) -> io::Result<[u8; 32]> {
+fn read_file(
+    file: &Path,
+    pace: &Pace,
+    chunk: &dyn Fn(Bytes) -> io::Result<()>,
+) -> io::Result<[u8; 32]> {
     let mut file = std::fs::File::open(file)?;
     let mut digest = Sha256::new();
     loop {
         let mut bytes = Vec::with_capacity(CHUNK_BYTES);
-        file.by_ref().take(CHUNK_BYTES as u64).read_to_end(&mut bytes)?;
+        Read::by_ref(&mut file).take(CHUNK_BYTES as u64).read_to_end(&mut bytes)?;
         if bytes.is_empty() {
             return Ok(digest.finalize().into());
         }
+        pace.spend(bytes.len());
         digest.update(&bytes);
-        push(Part::Chunk { bytes: bytes.into() })?;
+        chunk(bytes.into())?;
     }
 }
 
-/// Receives a snapshot into `files`, durably.
-pub(super) async fn receive(
-    mut parts: Frames,
-    files: SnapshotFiles,
-) -> Result<(Vote, Snapshot), Status> {
-    let failed = |error: io::Error| Status::internal(format!("cannot write a snapshot: {error}"));
-    let Part::Begin { vote, meta } = next(&mut parts).await? else {
-        return Err(Status::invalid_argument("a snapshot begins otherwise"));
-    };
-    fs::create_dir_all(files.path()).await.map_err(failed)?;
-    let mut received = 0u32;
-    loop {
-        match next(&mut parts).await? {
-            Part::File { name } => {
-                let plain = Path::new(&name).file_name().is_some_and(|own| own == name.as_str());
-                if !plain {
-                    return Err(Status::invalid_argument(format!("the file name {name:?}")));
-                }
-                receive_file(&mut parts, &files.path().join(name)).await?;
-                received += 1;
-            }
-            Part::End { files: sent } if sent == received => break,
-            _ => return Err(Status::data_loss("a snapshot is not complete")),
+#[cfg(test)]
+mod tests {
+    use futures::StreamExt;
+
+    use super::*;
+    use crate::{peer::open, state::snapshot::SnapshotFiles};
+
+    /// A snapshot of files of so many bytes.
+    fn snapshot(folder: &Path, files: &[(&str, usize)]) -> Snapshot {
+        let reserved = SnapshotFiles::reserve(folder).unwrap();
+        std::fs::create_dir_all(reserved.path()).unwrap();
+        for (name, bytes) in files {
+            std::fs::write(reserved.path().join(name), vec![7u8; *bytes]).unwrap();
         }
+        Snapshot { meta: SnapshotMeta::default(), snapshot: reserved }
     }
-    let folder = File::open(files.path()).await.map_err(failed)?;
-    folder.sync_all().await.map_err(failed)?;
-    pass(Step::SnapshotReceived).map_err(failed)?;
-    Ok((vote, Snapshot { meta, snapshot: files }))
-}
 
-async fn receive_file(parts: &mut Frames, path: &Path) -> Result<(), Status> {
-    let failed = |error: io::Error| Status::internal(format!("cannot write a snapshot: {error}"));
-    pass(Step::SnapshotReceive).map_err(failed)?;
-    let mut file = File::create(path).await.map_err(failed)?;
-    let mut digest = Sha256::new();
-    loop {
-        match next(parts).await? {
-            Part::Chunk { bytes } => {
-                digest.update(&bytes);
-                file.write_all(&bytes).await.map_err(failed)?;
-            }
-            Part::FileEnd { sha256 } => {
-                let actual: [u8; 32] = digest.finalize().into();
-                if actual != sha256 {
-                    return Err(Status::data_loss(format!("{} arrived damaged", path.display())));
-                }
-                file.flush().await.map_err(failed)?;
-                return file.sync_all().await.map_err(failed);
-            }
-            _ => return Err(Status::data_loss("a file of a snapshot is not complete")),
-        }
+    fn frames(snapshot: Snapshot, held: Held) -> impl Stream<Item = Frame> + Send + 'static {
+        send(Vote::new(1, 1), snapshot, held, Pace::new(u64::MAX))
     }
-}
 
-async fn next(parts: &mut Frames) -> Result<Part, Status> {
-    let part = parts.next().await;
-    open(&part.ok_or_else(|| Status::data_loss("a snapshot ended early"))??)
+    #[tokio::test]
+    async fn a_broken_transfer_goes_on_where_it_ended() {
+        let (sender, receiver) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let files = [("1.sst", CHUNK_BYTES * 3), ("2.sst", CHUNK_BYTES * 2), ("MANIFEST", 10)];
+        let receiving = Receiver::new(receiver.path().to_owned());
+        // Begin, the first file, and the second file's beginning: then the connection breaks.
+        let first = frames(snapshot(sender.path(), &files), Held::new());
+        let broken = first.take(8).map(Ok).boxed();
+        assert!(receiving.receive(crate::types::MemberId(1), broken).await.is_err());
+        let held = receiving.held(crate::types::MemberId(1));
+        assert_eq!(held.keys().collect::<Vec<_>>(), ["1.sst"]);
+        assert!(receiving.held(crate::types::MemberId(2)).is_empty(), "another member's");
+
+        // Meanwhile the second file has become another one, and there is a third.
+        let files = [("1.sst", CHUNK_BYTES * 3), ("2.sst", 5), ("3.sst", 1), ("MANIFEST", 11)];
+        let second: Vec<Frame> = frames(snapshot(sender.path(), &files), held).collect().await;
+        let chunks: usize = second
+            .iter()
+            .filter_map(|frame| match open(frame).unwrap() {
+                Part::Chunk { bytes } => Some(bytes.len()),
+                _ => None,
+            })
+            .sum();
+        assert_eq!(chunks, 5 + 1 + 11, "what was there is not sent again");
+        let whole = futures::stream::iter(second.into_iter().map(Ok)).boxed();
+        let (_, received) = receiving.receive(crate::types::MemberId(1), whole).await.unwrap();
+        let sizes: Vec<u64> = received
+            .snapshot
+            .files()
+            .unwrap()
+            .iter()
+            .map(|file| file.metadata().unwrap().len())
+            .collect();
+        assert_eq!(sizes, [CHUNK_BYTES as u64 * 3, 5, 1, 11]);
+        assert!(receiving.held(crate::types::MemberId(1)).is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_held_file_that_is_another_now_is_sent() {
+        let (sender, receiver) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let held = Held::from([("1.sst".to_owned(), [0; 32])]);
+        let frames: Vec<Frame> =
+            frames(snapshot(sender.path(), &[("1.sst", 9)]), held).collect().await;
+        let receiving = Receiver::new(receiver.path().to_owned());
+        let whole = futures::stream::iter(frames.into_iter().map(Ok)).boxed();
+        let (_, received) = receiving.receive(crate::types::MemberId(1), whole).await.unwrap();
+        assert_eq!(received.snapshot.files().unwrap().len(), 1);
+    }
 }

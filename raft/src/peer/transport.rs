@@ -32,6 +32,7 @@ pub(crate) enum Method {
     PreVote,
     TransferLeader,
     Administer,
+    HeldFiles,
     Lease,
     Examine,
 }

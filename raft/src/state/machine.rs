@@ -214,7 +214,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             return Ok(None);
         }
         let shared = self.shared.clone();
-        let taken = blocking(move || snapshot::take(&shared)).await;
+        let taken = blocking(move || snapshot::take_for_transfer(&shared)).await;
         taken.map_err(io::Error::other)?.map(Some)
     }
 }

@@ -7,9 +7,11 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use openraft::RaftSnapshotBuilder;
+use tokio::{sync::watch, time::timeout};
 
 use super::{AppliedEntry, Shared};
 use crate::{
@@ -19,10 +21,31 @@ use crate::{
     raft_types::{Snapshot, SnapshotMeta, TypeConfig},
 };
 
+/// How long a transfer keeps the log from being dropped.
+const TRANSFER_MAX: Duration = Duration::from_secs(15 * 60);
+
 /// A folder with the files of a state.
 #[derive(Debug)]
 pub(crate) struct SnapshotFiles {
     path: PathBuf,
+    transfer: Option<Transfer>,
+}
+
+/// A snapshot that may be on its way to another member.
+#[derive(Debug)]
+struct Transfer(watch::Sender<usize>);
+
+impl Transfer {
+    fn begin(transfers: &watch::Sender<usize>) -> Transfer {
+        transfers.send_modify(|count| *count += 1);
+        Transfer(transfers.clone())
+    }
+}
+
+impl Drop for Transfer {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
 }
 
 impl SnapshotFiles {
@@ -31,7 +54,7 @@ impl SnapshotFiles {
         static LAST: AtomicU64 = AtomicU64::new(0);
         fs::create_dir_all(folder)?;
         let number = LAST.fetch_add(1, Ordering::Relaxed);
-        Ok(SnapshotFiles { path: folder.join(format!("{number:06}")) })
+        Ok(SnapshotFiles { path: folder.join(format!("{number:06}")), transfer: None })
     }
 
     /// Where the files are.
@@ -75,6 +98,14 @@ pub(crate) fn take(shared: &Shared) -> io::Result<Snapshot> {
     Ok(Snapshot { meta, snapshot: files })
 }
 
+/// Makes a snapshot for another member.
+pub(super) fn take_for_transfer(shared: &Shared) -> io::Result<Snapshot> {
+    let transfer = Transfer::begin(&shared.transfers);
+    let mut snapshot = take(shared)?;
+    snapshot.snapshot.transfer = Some(transfer);
+    Ok(snapshot)
+}
+
 /// Makes snapshots beside the applying of entries.
 pub(crate) struct Builder {
     pub(super) shared: Arc<Shared>,
@@ -85,6 +116,9 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
 
     async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
         let shared = self.shared.clone();
+        // Behind this snapshot the log is dropped, which whoever receives one still needs.
+        let mut transfers = shared.transfers.subscribe();
+        let _ = timeout(TRANSFER_MAX, transfers.wait_for(|count| *count == 0)).await;
         let taken = blocking(move || take(&shared)).await;
         taken.map_err(io::Error::other)?
     }

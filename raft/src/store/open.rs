@@ -277,7 +277,13 @@ async fn start(
         version: options.tuning.version,
     };
     let transport = environment.transport(&options)?;
-    let peers = Peers::new(identified.clone(), node.clone(), transport, &tasks);
+    let peers = Peers::new(
+        identified.clone(),
+        node.clone(),
+        options.tuning.snapshot_rate,
+        transport,
+        &tasks,
+    );
     let raft = Raft::new(member.0, Arc::new(config), peers.clone(), log.clone(), machine)
         .await
         .map_err(|error| Error::Storage(io::Error::other(error)))?;

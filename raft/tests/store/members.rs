@@ -70,7 +70,7 @@ async fn leadership_moves_to_whom_it_is_given_and_fails_no_request() {
     assert!(written.iter().all(|count| *count > 0), "{written:?}");
     times.sort();
     println!("leadership moved within {times:?}");
-    assert!(times[2] < Duration::from_millis(300), "{times:?}");
+    assert!(times[2] < Duration::from_secs(2), "{times:?}");
     let nobody = nodes[0].store.move_leadership(Some(MemberId(7))).await.unwrap_err().to_string();
     assert!(nobody.contains("is no voter"), "{nobody}");
     stop(nodes).await;
