@@ -10,9 +10,16 @@ use crate::error::Corrupt;
 /// Format of everything this release writes.
 pub(crate) const FORMAT: u8 = 2;
 
+/// Room for exactly a header and the encoded value: counting is cheaper than growing.
+fn with_room<T: Serialize>(header: usize, value: &T) -> Vec<u8> {
+    Vec::with_capacity(header + size(value))
+}
+
 /// Encodes with a leading format version.
 pub(crate) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
-    postcard::to_extend(value, vec![FORMAT]).expect("encoding into memory cannot fail")
+    let mut bytes = with_room(1, value);
+    bytes.push(FORMAT);
+    postcard::to_extend(value, bytes).expect("encoding into memory cannot fail")
 }
 
 /// Bytes that a value has when it is encoded.
@@ -36,8 +43,9 @@ pub(crate) fn decode<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> R
 
 /// Encodes with format version and checksum, for what lies on disks.
 pub(crate) fn seal<T: Serialize>(value: &T) -> Vec<u8> {
-    let mut bytes = postcard::to_extend(value, vec![FORMAT, 0, 0, 0, 0])
-        .expect("encoding into memory cannot fail");
+    let mut bytes = with_room(5, value);
+    bytes.extend([FORMAT, 0, 0, 0, 0]);
+    let mut bytes = postcard::to_extend(value, bytes).expect("encoding into memory cannot fail");
     let checksum = crc32fast::hash(&bytes[5..]).to_be_bytes();
     bytes[1..5].copy_from_slice(&checksum);
     bytes

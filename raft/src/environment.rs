@@ -18,8 +18,11 @@ use crate::{
     state::StateDb,
 };
 
-/// Threads of Raft's own runtime: load on the API's runtime never delays a heartbeat.
-const RAFT_THREADS: usize = 4;
+/// Threads of Raft's own runtime at most: load on the API's runtime never delays a heartbeat.
+const RAFT_THREADS_MAX: usize = 4;
+/// And at least: while one applies, the other serves. More than there are cores only pass work to
+/// and fro.
+const RAFT_THREADS_MIN: usize = 2;
 
 /// What a member runs on.
 pub(crate) trait Environment: Send + Sync {
@@ -49,8 +52,9 @@ pub(crate) struct Host;
 
 impl Environment for Host {
     fn runtime(&self) -> io::Result<Option<Runtime>> {
+        let cores = std::thread::available_parallelism().map_or(RAFT_THREADS_MIN, usize::from);
         let runtime = Builder::new_multi_thread()
-            .worker_threads(RAFT_THREADS)
+            .worker_threads(cores.clamp(RAFT_THREADS_MIN, RAFT_THREADS_MAX))
             .max_blocking_threads(8)
             .thread_name("raft")
             .on_thread_start(pulse::prefer_this_thread)

@@ -145,6 +145,6 @@ impl Timing {
 }
 
 /// Entries between flushes of the state: what a restart replays at most.
-const SNAPSHOT_ENTRIES: u64 = 20_000;
+const SNAPSHOT_ENTRIES: u64 = 50_000;
 /// Flushed entries that stay in the log, so that a member that was away needs no snapshot.
 const LOG_ENTRIES_KEPT: u64 = 20_000;

@@ -22,8 +22,9 @@ use crate::{
     raft_types::TypeConfig,
 };
 
-/// Appends that may wait for the disk. RaftCore bounds its own work in flight far below.
-const QUEUE_MAX: usize = 65_536;
+/// Appends that may wait for the disk; each is a batch of entries. Their places are in memory from
+/// the start.
+const QUEUE_MAX: usize = 4_096;
 
 /// An append that is written but not durable.
 pub(super) struct Item {

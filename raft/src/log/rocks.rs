@@ -8,7 +8,8 @@ use std::{
 };
 
 use rocksdb::{
-    BoundColumnFamily, DB, DBRecoveryMode, Direction, IteratorMode, Options, WriteBatch,
+    BoundColumnFamily, DB, DBCompressionType, DBRecoveryMode, Direction, IteratorMode, Options,
+    WriteBatch,
 };
 
 use super::{
@@ -21,9 +22,11 @@ use crate::disk::{damage, of_rocksdb};
 const META: &str = "meta";
 const ENTRIES: &str = "entries";
 
-/// Memory before RocksDB writes entries to a table file; with the tail in memory it costs nothing
-/// to flush early.
-const WRITE_BUFFER_BYTES: usize = 8 << 20;
+/// Memory before RocksDB writes entries to a table file. Most are purged before that, and are
+/// then written once, to the write-ahead log.
+const WRITE_BUFFER_BYTES: usize = 32 << 20;
+/// What a memtable grows by.
+const ARENA_BLOCK_BYTES: usize = 256 << 10;
 /// Write-ahead log kept before RocksDB flushes the tables that pin it.
 const WAL_BYTES_MAX: u64 = 64 << 20;
 
@@ -122,7 +125,9 @@ fn options() -> Options {
     // better no member than one that has forgotten.
     options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
     options.set_write_buffer_size(WRITE_BUFFER_BYTES);
-    options.set_arena_block_size(WRITE_BUFFER_BYTES / 32);
+    options.set_arena_block_size(ARENA_BLOCK_BYTES);
+    // Entries live for minutes.
+    options.set_compression_type(DBCompressionType::None);
     options.set_max_total_wal_size(WAL_BYTES_MAX);
     options.set_max_background_jobs(2);
     options.set_keep_log_file_num(2);

@@ -7,19 +7,26 @@ use openraft::{
     OptionalSend, RaftNetworkFactory,
     base::{BoxFuture, BoxStream},
     errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable},
-    network::{RPCOption, stream_append_sequential, v2::RaftNetworkV2},
+    network::{RPCOption, v2::RaftNetworkV2},
     raft::{
         AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult,
         TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
     },
 };
+use parking_lot::Mutex;
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::time::{Instant, timeout};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout},
+};
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
 
 use super::{
-    Peers, frame, open, snapshot,
-    transport::{Lane, Method, Outgoing, Pipe, Upload},
+    Peers, frame, open,
+    proto::Frame,
+    snapshot,
+    transport::{Frames, Lane, Method, Outgoing, Pipe, Upload},
 };
 use crate::{
     failpoints::{Step, pass},
@@ -40,6 +47,23 @@ pub(crate) struct Connection {
     to: MemberId,
     lane: Lane,
     round_trip: prometheus::Histogram,
+    beats: Mutex<Option<Beats>>,
+}
+
+/// The stream that heartbeats of one leadership share: a question leaves once the last one is
+/// answered. Whatever goes wrong, the next heartbeat begins a new one.
+struct Beats {
+    questions: mpsc::Sender<Frame>,
+    answers: Frames,
+}
+
+impl Beats {
+    async fn ask(&mut self, question: Frame) -> Result<Frame, Status> {
+        let ended = || Status::unavailable("the stream of heartbeats ended");
+        pass(Step::PeerCall).map_err(|error| Status::unavailable(error.to_string()))?;
+        self.questions.send(question).await.map_err(|_| ended())?;
+        self.answers.next().await.unwrap_or_else(|| Err(ended()))
+    }
 }
 
 impl RaftNetworkFactory<C> for Peers {
@@ -64,7 +88,7 @@ impl Peers {
         self.learn(to, &node.peer_address);
         let round_trip = &metrics::store().peer_round_trip_seconds;
         let round_trip = round_trip.with_label_values(&[&to.to_string()]);
-        Connection { peers: self.clone(), to, lane, round_trip }
+        Connection { peers: self.clone(), to, lane, round_trip, beats: Mutex::default() }
     }
 }
 
@@ -105,15 +129,42 @@ impl Connection {
             let answer = self.peers.ask(self.to, self.lane, method, frame(question)).await?;
             open(&answer)
         };
-        let start = Instant::now();
         let answer = timeout(option.hard_ttl(), asked).await.unwrap_or_else(|_| Err(late()));
-        if self.lane == Lane::Heartbeat {
-            if answer.is_ok() {
-                self.round_trip.observe(start.elapsed().as_secs_f64());
-            }
-            self.peers.heard(self.to, answer.as_ref().err());
-        }
         answer.map_err(|status| rpc_error(&status))
+    }
+
+    /// One heartbeat.
+    async fn beat(
+        &self,
+        request: &AppendEntriesRequest<C>,
+        option: &RPCOption,
+    ) -> Result<StreamAppendResult<C>, RPCError<C>> {
+        let beaten = async {
+            // Taken out, so that a stream on which an answer is overdue is not used again.
+            let beats = self.beats.lock().take();
+            let mut beats = match beats {
+                Some(beats) => beats,
+                None => self.open_beats().await?,
+            };
+            let answer = open(&beats.ask(frame(request)).await?)?;
+            Ok((answer, beats))
+        };
+        let start = Instant::now();
+        let beaten = timeout(option.hard_ttl(), beaten).await.unwrap_or_else(|_| Err(late()));
+        self.peers.heard(self.to, beaten.as_ref().err());
+        let (answer, beats) = beaten.map_err(|status| rpc_error(&status))?;
+        self.round_trip.observe(start.elapsed().as_secs_f64());
+        // An answer that is an error is the last of its stream.
+        *self.beats.lock() = StreamAppendResult::<C>::is_ok(&answer).then_some(beats);
+        Ok(answer)
+    }
+
+    async fn open_beats(&self) -> Result<Beats, Status> {
+        let (questions, frames) = mpsc::channel(1);
+        let frames = Outgoing::new(ReceiverStream::new(frames));
+        let call = self.peers.call(self.to, self.lane)?;
+        let answers = self.peers.transport().stream(call, Pipe::Append, frames).await?;
+        Ok(Beats { questions, answers })
     }
 
     async fn open_stream<S>(
@@ -164,10 +215,15 @@ impl RaftNetworkV2<C> for Connection {
     where
         S: Stream<Item = AppendEntriesRequest<C>> + OptionalSend + Unpin + 'static,
     {
-        if self.lane == Lane::Heartbeat {
-            return stream_append_sequential(self, input, option);
-        }
         Box::pin(async move {
+            if self.lane == Lane::Heartbeat {
+                let mut input = input;
+                let Some(request) = input.next().await else {
+                    return Ok(futures::stream::empty().boxed());
+                };
+                let answer = self.beat(&request, &option).await;
+                return Ok(futures::stream::once(std::future::ready(answer)).boxed());
+            }
             let answers = self.open_stream(input).await.map_err(|status| rpc_error(&status))?;
             let answers: BoxStream<'s, _> = answers;
             Ok(answers)

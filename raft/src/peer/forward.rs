@@ -33,6 +33,7 @@ use super::{
 };
 use crate::{
     command::{Proposal, Reply},
+    failpoints::{Step, pass},
     store::{Attempt, Inner},
     types::MemberId,
 };
@@ -192,6 +193,7 @@ fn outgoing<Q: Question>(
 ) -> impl Stream<Item = Frame> + Send {
     futures::stream::unfold((queue, waiting), |(mut queue, waiting)| async move {
         let first = queue.recv().await?;
+        pass(Step::PeerCall).ok()?;
         let mut questions = Vec::new();
         {
             let mut waiting = waiting.lock();
@@ -252,7 +254,7 @@ where
         while let Some(Ok(frame)) = frames.next().await {
             // A member that was removed meanwhile has no callers; it is asked to begin again.
             let Ok(questions) = open::<Vec<Q>>(&frame) else { return };
-            if !inner.is_member(from) {
+            if !inner.is_member(from) || pass(Step::PeerServe).is_err() {
                 return;
             }
             let answers = submit(inner.clone(), questions).await;

@@ -17,8 +17,8 @@ use std::{
 
 use bytes::Bytes;
 use rocksdb::{
-    BlockBasedOptions, BoundColumnFamily, Cache, ColumnFamilyDescriptor, DB, DBCompressionType,
-    DBRawIterator, FlushOptions, Options, ReadOptions, WriteBatch, WriteOptions,
+    BlockBasedIndexType, BlockBasedOptions, BoundColumnFamily, Cache, ColumnFamilyDescriptor, DB,
+    DBCompressionType, DBRawIterator, FlushOptions, Options, ReadOptions, WriteBatch, WriteOptions,
     checkpoint::Checkpoint,
 };
 
@@ -34,11 +34,17 @@ use crate::{
 };
 
 /// Unflushed state at most, of all column families together: what a restart replays.
-const WRITE_BUFFERS_BYTES: usize = 24 << 20;
+const WRITE_BUFFERS_BYTES: usize = 48 << 20;
 /// What a memtable grows by: small, for there are several that hardly grow.
 const ARENA_BLOCK_BYTES: usize = 256 << 10;
-/// Cache of table blocks.
-const BLOCK_CACHE_BYTES: usize = 16 << 20;
+/// Cache of table blocks, their indexes and filters: the latter of ten million keys fit.
+const BLOCK_CACHE_BYTES: usize = 64 << 20;
+/// A part of an index or a filter, which is cached on its own.
+const METADATA_BLOCK_BYTES: usize = 4 << 10;
+/// So many deletions among so many keys in a row make a table worth compacting for its own sake.
+const DELETIONS_WINDOW: usize = 32_768;
+const DELETIONS_MANY: usize = 16_384;
+const DELETIONS_RATIO: f64 = 0.5;
 
 /// A state's database.
 pub(super) struct RocksState {
@@ -299,11 +305,22 @@ fn column_options(cache: &Cache) -> Options {
     table.set_block_cache(cache);
     table.set_cache_index_and_filter_blocks(true);
     table.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    table.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+    table.set_partition_filters(true);
+    table.set_metadata_block_size(METADATA_BLOCK_BYTES);
+    table.set_pin_top_level_index_and_filter(true);
     table.set_bloom_filter(10.0, false);
     table.set_format_version(5);
     let mut options = Options::default();
     options.set_block_based_table_factory(&table);
     options.set_compression_type(DBCompressionType::Lz4);
+    // What was just flushed is soon rewritten.
+    options.set_min_level_to_compress(1);
+    options.add_compact_on_deletion_collector_factory(
+        DELETIONS_WINDOW,
+        DELETIONS_MANY,
+        DELETIONS_RATIO,
+    );
     options.set_arena_block_size(ARENA_BLOCK_BYTES);
     options
 }

@@ -81,7 +81,7 @@ impl Inner {
         F: Future<Output = Attempt<T>>,
     {
         let deadline = Instant::now() + most;
-        let mut backoff = Backoff::new(Duration::from_millis(2), Duration::from_millis(50));
+        let mut backoff = Backoff::new(Duration::from_millis(2), Duration::from_millis(20));
         let mut leadership = self.leadership.subscribe();
         let mut last = "no leader is known".to_owned();
         loop {
@@ -100,7 +100,11 @@ impl Inner {
                         Ok(Attempt::Stopped) => return Err(Error::ShutDown),
                         Err(_) => last = format!("the leader {leader} does not answer"),
                     },
-                    _ = moved => last = format!("{leader} leads no more"),
+                    _ = moved => {
+                        last = format!("{leader} leads no more");
+                        backoff.reset();
+                        continue;
+                    }
                 }
             }
             let now = Instant::now();
@@ -108,7 +112,9 @@ impl Inner {
                 return Err(Error::Timeout { waited: most, last });
             }
             let pause = backoff.next_delay().min(deadline - now);
-            let _ = timeout(pause, leadership.changed()).await;
+            if timeout(pause, leadership.changed()).await.is_ok() {
+                backoff.reset();
+            }
         }
     }
 
