@@ -63,6 +63,9 @@ async fn a_leader_that_was_stopped_for_seconds_serves_no_stale_read() {
         leader_first(&mut members).await;
         members[0].must(&format!("put a {round}-before")).await;
         members[0].signal(Signal::STOP);
+        // A busy machine takes its time to stop the last thread: what is asked before that may
+        // have been read before the write below, and answered rightly.
+        members[0].stopped().await;
         // These wait in its input, and are what it does first.
         let held = &members[0];
         let reads = join_all((0..20).map(|_| held.tell("get a")));

@@ -396,6 +396,18 @@ impl Process {
         kill_process(self.pid, signal).unwrap();
     }
 
+    /// Waits until every thread has stopped after a signal that says so.
+    pub(crate) async fn stopped(&self) {
+        let tasks = format!("/proc/{}/task", self.pid.as_raw_nonzero());
+        eventually("every thread stopped", async || {
+            std::fs::read_dir(&tasks).unwrap().flatten().all(|task| {
+                let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+                stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
+            })
+        })
+        .await;
+    }
+
     /// Waits until it has ended by itself; the folder stays.
     pub(crate) async fn ended(&self) -> Arc<Folder> {
         self.child.lock().await.wait().await.unwrap();
