@@ -13,6 +13,7 @@ use kontiki_chaos::{
     lab::{Cut, Host, Lab, Options},
     prober::{self, Prober},
 };
+use tokio::time::Instant;
 
 fn lab(hosts: &[&str]) -> Lab {
     Lab::start(&Options::new(hosts.iter().copied())).expect("a lab needs root and iproute2")
@@ -53,6 +54,18 @@ fn the_web_server_of_a_host() {
         let length = name.len();
         let _ = write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{name}");
     }
+}
+
+/// Waits until so many requests that began at `from` or later have ended.
+async fn until_asked(prober: &Prober, from: Instant, count: usize) {
+    let ended = || prober.summary(from, from + Duration::from_secs(600)).requests;
+    let enough = async {
+        while ended() < count {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(30), enough).await;
+    assert!(waited.is_ok(), "{} of {count} requests ended", ended());
 }
 
 async fn until_reachable(lab: &Lab, address: SocketAddr) {
@@ -130,15 +143,17 @@ async fn a_paused_host_answers_again_when_resumed() {
         timeout: Duration::from_millis(300),
         ..prober::Options::new(vec![address])
     };
+    let start = Instant::now();
     let silent = Prober::start(lab.lan().network().unwrap(), options).unwrap();
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    until_asked(&silent, start, 3).await;
     let records = silent.stop();
     assert!(records.iter().all(|record| record.outcome.is_err()), "{records:?}");
     n1.resume().unwrap();
     until_reachable(&lab, address).await;
     let options = prober::Options::new(vec![address]);
+    let start = Instant::now();
     let answered = Prober::start(lab.lan().network().unwrap(), options).unwrap();
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    until_asked(&answered, start, 3).await;
     let summary = prober::summarise(&answered.stop());
     assert_eq!((summary.failed, summary.answers.contains_key("n1")), (0, true), "{summary:?}");
 }
@@ -157,13 +172,14 @@ async fn the_balancer_leaves_a_dead_server_at_once() {
     assert_eq!(reachable(&[balancer.address()]).await, [true]);
     let home = kontiki_chaos::lab::Network::of_process(std::process::id()).unwrap();
     let options = prober::Options::new(vec![balancer.address()]);
+    let start = Instant::now();
     let prober = Prober::start(home, options).unwrap();
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    let killed = tokio::time::Instant::now();
+    until_asked(&prober, start, 8).await;
+    let killed = Instant::now();
     lab.power_off("n1").unwrap();
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    until_asked(&prober, killed + Duration::from_millis(700), 12).await;
     let (both, after) = (
-        prober.summary(killed - Duration::from_millis(500), killed),
+        prober.summary(start, killed),
         prober.summary(killed + Duration::from_millis(700), killed + Duration::from_secs(9)),
     );
     assert_eq!((both.failed, both.answers.len()), (0, 2), "{both:?}");
