@@ -189,6 +189,17 @@ impl Store {
         }
     }
 
+    /// Waits until this member has applied `revision`, which somebody was told of: what follows
+    /// on this member sees it. Gives up silently when the member lags far behind.
+    pub async fn applied(&self, revision: Revision) {
+        if self.revision() >= revision {
+            return;
+        }
+        let mut applied = self.0.shared.watch_applied();
+        let reached = applied.wait_for(|applied| applied.revision >= revision);
+        let _ = timeout(read_index::READ_INDEX_MAX, reached).await;
+    }
+
     /// The revision that is applied here.
     pub fn revision(&self) -> Revision {
         self.0.shared.applied().revision

@@ -26,7 +26,10 @@ impl Keys {
 
     async fn transact(&self, txn: Txn) -> Result<TxnReply, Status> {
         self.0.may_execute(&txn)?;
-        self.0.store.txn(txn).await.map_err(status)
+        let reply = self.0.store.txn(txn).await.map_err(status)?;
+        // As with etcd, who wrote through this member also reads it here, without a quorum too.
+        self.0.store.applied(reply.revision).await;
+        Ok(reply)
     }
 }
 
@@ -82,9 +85,12 @@ impl Kv for Keys {
         request: Request<CompactionRequest>,
     ) -> Result<Response<CompactionResponse>, Status> {
         self.0.check_leader(&request)?;
-        // What `physical` waits for is never noticed here: space is reclaimed in the background.
-        let revision = u64::try_from(request.get_ref().revision).unwrap_or(0);
-        self.0.store.compact(Revision(revision)).await.map_err(status)?;
+        let revision = Revision(u64::try_from(request.get_ref().revision).unwrap_or(0));
+        self.0.store.compact(revision).await.map_err(status)?;
+        // Space is reclaimed in the background; who asks for it waits until that is done here.
+        if request.get_ref().physical {
+            self.0.store.reclaimed(revision).await.map_err(status)?;
+        }
         Ok(Response::new(CompactionResponse { header: self.0.header_now() }))
     }
 }

@@ -88,7 +88,9 @@ impl Lease for Leases {
             self.0.may_delete(found.keys.iter())?;
         }
         self.0.store.lease_revoke(lease).await.map_err(status)?;
-        Ok(Response::new(LeaseRevokeResponse { header: self.0.header_now() }))
+        // The deletions may have a revision that this member has not applied yet.
+        let revision = self.0.store.read_index().await.map_err(status)?;
+        Ok(Response::new(LeaseRevokeResponse { header: self.0.header(revision) }))
     }
 
     type LeaseKeepAliveStream =

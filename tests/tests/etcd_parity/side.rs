@@ -60,8 +60,7 @@ impl Side {
                 text(lease.lease_grant(request).await, |answer| plain(&mut answer.header))
             }
             Request::Revoke(request) => {
-                // A member that has not applied it yet says an older revision.
-                text(lease.lease_revoke(request).await, |answer| answer.header = None)
+                text(lease.lease_revoke(request).await, |answer| plain(&mut answer.header))
             }
             Request::KeepAlive(request) => {
                 member.catch_up().await;
