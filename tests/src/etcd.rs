@@ -16,7 +16,6 @@ use crate::eventually;
 #[expect(
     missing_docs,
     clippy::allow_attributes_without_reason,
-    clippy::large_enum_variant,
     unused_qualifications,
     reason = "generated"
 )]
