@@ -171,6 +171,7 @@ mod tests {
         let stats = histogram.percentile_stats();
         assert_eq!((stats.samples, stats.p50, stats.p99), (1_000, 480, 960));
         let chart = AsciiChart::new().add("one", histogram);
-        assert!(chart.detailed().to_string().starts_with("one: 1000 samples, p50 480"));
+        let lines = format!("{}", chart.detailed());
+        assert!(lines.starts_with("one: 1000 samples, p50 480"), "{lines}");
     }
 }
