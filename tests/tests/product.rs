@@ -1,5 +1,7 @@
 //! The product as its users meet it: processes, files, verbs, and the real kubectl.
 
+#[path = "product/backups.rs"]
+mod backups;
 #[path = "product/bad_input.rs"]
 mod bad_input;
 #[path = "product/demonstration.rs"]
