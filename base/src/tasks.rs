@@ -10,8 +10,8 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use futures::FutureExt;
-use tokio::task::JoinHandle;
+use futures::{FutureExt, future::BoxFuture};
+use tokio::{runtime::Handle, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// What the failure of a task means for the process.
@@ -47,9 +47,16 @@ impl TaskKind {
 /// The error type tasks end with: whatever it is, it ends up in one log line.
 pub type TaskError = Box<dyn std::error::Error + Send + Sync>;
 
+/// Runs tasks in tokio's place: a simulation holds them back, and ends them.
+pub trait Executor: Send + Sync {
+    /// Starts a task.
+    fn spawn(&self, task: BoxFuture<'static, ()>) -> JoinHandle<()>;
+}
+
 /// A group of tasks that is cancelled and awaited together. Cheap to clone.
 #[derive(Clone)]
 pub struct Tasks {
+    executor: Option<Arc<dyn Executor>>,
     tracker: TaskTracker,
     shutdown: CancellationToken,
     root: CancellationToken,
@@ -67,6 +74,7 @@ impl Tasks {
     pub fn new() -> Tasks {
         let root = CancellationToken::new();
         Tasks {
+            executor: None,
             tracker: TaskTracker::new(),
             shutdown: root.clone(),
             root,
@@ -74,9 +82,15 @@ impl Tasks {
         }
     }
 
+    /// A new tree of tasks that something else than tokio's runtime starts.
+    pub fn on(executor: Arc<dyn Executor>) -> Tasks {
+        Tasks { executor: Some(executor), ..Tasks::new() }
+    }
+
     /// A group that stops with this one, and can be stopped and awaited on its own before.
     pub fn child(&self) -> Tasks {
         Tasks {
+            executor: self.executor.clone(),
             tracker: TaskTracker::new(),
             shutdown: self.shutdown.child_token(),
             root: self.root.clone(),
@@ -96,7 +110,7 @@ impl Tasks {
         E: Into<TaskError> + Send,
     {
         let (root, failure) = (self.root.clone(), self.failure.clone());
-        self.tracker.spawn(async move {
+        let task = self.tracker.track_future(async move {
             let outcome = AssertUnwindSafe(future).catch_unwind().await;
             let problem = match outcome {
                 Ok(Ok(())) => return,
@@ -108,7 +122,11 @@ impl Tasks {
                 let _ = failure.set(format!("{}: {problem}", kind.name));
                 root.cancel();
             }
-        })
+        });
+        match &self.executor {
+            Some(executor) => executor.spawn(Box::pin(task)),
+            None => Handle::current().spawn(task),
+        }
     }
 
     /// Spawns a task that cannot fail, only panic.

@@ -1,13 +1,17 @@
 //! What a member runs on: disks, network, threads. A simulation brings its own.
 
+mod worker;
+
 use std::{io, path::Path, sync::Arc};
 
-use futures::future::BoxFuture;
+use futures::{StreamExt, future::BoxFuture, stream::BoxStream};
 use kontiki_base::tasks::Tasks;
 use tokio::{
     runtime::{Builder, Runtime},
+    sync::mpsc,
     task::JoinError,
 };
+use tokio_stream::wrappers::ReceiverStream;
 
 use crate::{
     error::Error,
@@ -17,6 +21,8 @@ use crate::{
     pulse,
     state::StateDb,
 };
+
+pub(crate) use self::worker::Worker;
 
 /// Threads of Raft's own runtime at most: load on the API's runtime never delays a heartbeat.
 const RAFT_THREADS_MAX: usize = 4;
@@ -28,6 +34,9 @@ const RAFT_THREADS_MIN: usize = 2;
 pub(crate) trait Environment: Send + Sync {
     /// The runtime of Raft; `None` shares the caller's.
     fn runtime(&self) -> io::Result<Option<Runtime>>;
+
+    /// Adapts Raft's configuration.
+    fn adapt(&self, _config: &mut openraft::Config) {}
 
     /// Opens or creates the log of the member in `folder`.
     fn open_log(&self, folder: &Path) -> io::Result<LogStore>;
@@ -85,11 +94,46 @@ impl Environment for Host {
     }
 }
 
+/// Openraft's runtime.
+#[cfg(not(test))]
+pub(crate) type AsyncRuntime = openraft::impls::TokioRuntime;
+#[cfg(test)]
+pub(crate) type AsyncRuntime = crate::sim::SimRuntime;
+
 /// Does what may block apart from tasks that must not wait for it.
 pub(crate) async fn blocking<T, F>(work: F) -> Result<T, JoinError>
 where
     T: Send + 'static,
     F: FnOnce() -> T + Send + 'static,
 {
+    #[cfg(test)]
+    if crate::sim::is_running() {
+        return Ok(work());
+    }
     tokio::task::spawn_blocking(work).await
+}
+
+/// A stream of what `produce` pushes, which may block and reads `ahead` items at most before they
+/// are wanted. A push fails when nobody wants them any more.
+pub(crate) fn produced<T, F>(ahead: usize, produce: F) -> BoxStream<'static, T>
+where
+    T: Send + 'static,
+    F: FnOnce(&dyn Fn(T) -> io::Result<()>) + Send + 'static,
+{
+    #[cfg(test)]
+    if crate::sim::is_running() {
+        let items = parking_lot::Mutex::new(Vec::new());
+        produce(&|item| {
+            items.lock().push(item);
+            Ok(())
+        });
+        return futures::stream::iter(items.into_inner()).boxed();
+    }
+    let (sender, receiver) = mpsc::channel(ahead);
+    tokio::task::spawn_blocking(move || {
+        produce(&|item| {
+            sender.blocking_send(item).map_err(|_| io::Error::other("the receiver is gone"))
+        });
+    });
+    ReceiverStream::new(receiver).boxed()
 }

@@ -36,6 +36,8 @@ mod peer;
 mod proposals;
 mod pulse;
 mod raft_types;
+#[cfg(test)]
+mod sim;
 mod state;
 mod store;
 mod watch;

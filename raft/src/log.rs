@@ -32,6 +32,8 @@ use openraft::{
 use parking_lot::Mutex;
 use serde::{Serialize, de::DeserializeOwned};
 
+#[cfg(test)]
+pub(crate) use self::disk::VisitEntry;
 pub(crate) use self::{
     disk::{LogDisk, LogWrite},
     durable::Durable,
@@ -85,7 +87,7 @@ impl LogStore {
     pub(crate) fn on(disk: Arc<dyn LogDisk>) -> io::Result<LogStore> {
         let durable = Durable::default();
         let latencies = Arc::new(Latencies::default());
-        let flusher = Flusher::start(disk.clone(), durable.clone(), latencies.clone())?;
+        let flusher = flusher::start(disk.clone(), durable.clone(), latencies.clone())?;
         let tail = Mutex::new(Tail::default());
         let shared = Shared { disk, tail, durable, flusher, latencies };
         let log = LogStore { shared: Arc::new(shared) };

@@ -35,6 +35,9 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tonic::Status;
 
+#[cfg(test)]
+pub(crate) use self::proto::Frame;
+#[cfg(not(test))]
 use self::proto::Frame;
 pub(crate) use self::{
     dial::Peers,
@@ -43,6 +46,11 @@ pub(crate) use self::{
     server::listen,
     service::Service,
     transport::Transport,
+};
+#[cfg(test)]
+pub(crate) use self::{
+    service::Caller,
+    transport::{Call, Frames, Method, Outgoing, Pipe, Upload},
 };
 use crate::{
     codec,

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     command::{Proposal, Reply},
+    environment::AsyncRuntime,
     types::{Member, MemberId},
 };
 
@@ -26,7 +27,7 @@ pub(crate) struct MemberNode {
 
 openraft::declare_raft_types!(
     /// Our instance of openraft.
-    pub(crate) TypeConfig: D = Proposal, R = Reply, Node = MemberNode,
+    pub(crate) TypeConfig: D = Proposal, R = Reply, Node = MemberNode, AsyncRuntime = AsyncRuntime,
 );
 
 pub(crate) type Raft = openraft::Raft<TypeConfig, crate::state::StateMachine>;

@@ -24,6 +24,8 @@ use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+#[cfg(test)]
+pub(crate) use self::disk::{StateDisk, Write};
 pub(crate) use self::{disk::StateDb, machine::StateMachine, removed::Removed};
 use crate::{
     codec,

@@ -6,6 +6,7 @@ use std::{
 };
 
 /// One of the writes that reach the disk together.
+#[derive(Clone)]
 pub(crate) enum LogWrite {
     /// A value beside the entries.
     Meta(String, Vec<u8>),

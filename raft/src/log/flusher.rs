@@ -1,24 +1,19 @@
 //! Group commit: one thread makes appends durable, all that are queued with one flush.
 
-use std::{
-    io,
-    sync::{Arc, mpsc},
-    thread::JoinHandle,
-};
+use std::{io, sync::Arc};
 
 use openraft::storage::IOFlushed;
-use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::{
     disk::LogDisk,
     durable::{Durable, Ticket},
-    other,
 };
 use crate::{
     disk::Latencies,
+    environment::Worker,
     failpoints::{Step, pass},
-    metrics, pulse,
+    metrics,
     raft_types::TypeConfig,
 };
 
@@ -32,54 +27,17 @@ pub(super) struct Item {
     pub(super) callback: IOFlushed<TypeConfig>,
 }
 
-/// The thread and its queue.
-pub(super) struct Flusher {
-    queue: Mutex<Option<mpsc::SyncSender<Item>>>,
-    thread: Mutex<Option<JoinHandle<()>>>,
-}
+/// Who makes appends durable.
+pub(super) type Flusher = Worker<Item>;
 
-impl Flusher {
-    pub(super) fn start(
-        disk: Arc<dyn LogDisk>,
-        durable: Durable,
-        latencies: Arc<Latencies>,
-    ) -> io::Result<Flusher> {
-        let (sender, receiver) = mpsc::sync_channel(QUEUE_MAX);
-        let thread = std::thread::Builder::new()
-            .name("raft-log-flush".to_owned())
-            .spawn(move || run(&*disk, &durable, &latencies, &receiver))?;
-        Ok(Flusher { queue: Mutex::new(Some(sender)), thread: Mutex::new(Some(thread)) })
-    }
-
-    pub(super) fn queue(&self, item: Item) -> io::Result<()> {
-        let queue = self.queue.lock();
-        let sender = queue.as_ref().ok_or_else(|| other("the log is closed"))?;
-        sender.send(item).map_err(|_| other("the log's flusher has ended"))
-    }
-
-    /// Flushes what is queued and ends the thread: it must not run on while RocksDB is torn down.
-    pub(super) fn stop(&self) {
-        drop(self.queue.lock().take());
-        if let Some(thread) = self.thread.lock().take() {
-            let _ = thread.join();
-        }
-    }
-}
-
-impl Drop for Flusher {
-    fn drop(&mut self) {
-        self.stop();
-    }
-}
-
-fn run(disk: &dyn LogDisk, durable: &Durable, latencies: &Latencies, queue: &mpsc::Receiver<Item>) {
-    pulse::prefer_this_thread();
-    let mut items = Vec::new();
-    while let Ok(first) = queue.recv() {
-        items.push(first);
-        items.extend(queue.try_iter());
-        commit(disk, durable, latencies, &mut items);
-    }
+/// Starts it. It must be stopped before the disk is torn down.
+pub(super) fn start(
+    disk: Arc<dyn LogDisk>,
+    durable: Durable,
+    latencies: Arc<Latencies>,
+) -> io::Result<Flusher> {
+    let work = move |items: &mut Vec<Item>| commit(&*disk, &durable, &latencies, items);
+    Worker::start("raft-log-flush", QUEUE_MAX, work)
 }
 
 /// One flush for all of them.

@@ -118,6 +118,10 @@ impl Sessions {
 
     /// Whether a proposal is new.
     pub(crate) fn judge(&self, identity: &Identity) -> io::Result<Verdict> {
+        #[cfg(test)]
+        if crate::sim::is_mutated(crate::sim::Mutation::Forgetful) {
+            return Ok(Verdict::New);
+        }
         let Some(session) = self.0.get(&identity.member) else { return Ok(Verdict::New) };
         if identity.boot > session.boot {
             return Ok(Verdict::New);

@@ -194,6 +194,11 @@ impl Memory {
         self.0.retain(|(s, key), _| *s != space || key.as_slice() < from || key.as_slice() >= to);
     }
 
+    /// All rows, by the number of their space.
+    pub(crate) fn records(&self) -> impl Iterator<Item = (u8, Vec<u8>, Bytes)> {
+        self.0.iter().map(|((space, key), value)| (*space as u8, key.clone(), value.clone()))
+    }
+
     /// Keys in a space.
     pub(crate) fn len(&self, space: Space) -> usize {
         self.0.keys().filter(|(s, _)| *s == space).count()

@@ -45,6 +45,14 @@ pub(crate) struct Caller {
     pub(super) session: Option<Session>,
 }
 
+impl Caller {
+    /// A caller on no lasting connection.
+    #[cfg(test)]
+    pub(crate) fn new(claim: Claim) -> Caller {
+        Caller { claim, session: None }
+    }
+}
+
 /// Who is at the other end of a connection, once it has said so.
 #[derive(Clone, Default)]
 pub(super) struct Session(Arc<Mutex<Option<MemberId>>>);

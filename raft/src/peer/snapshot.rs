@@ -22,6 +22,7 @@ use sha2::{Digest, Sha256};
 pub(super) use self::{pace::Pace, receiving::Receiver};
 use super::{frame, proto::Frame};
 use crate::{
+    environment::produced,
     failpoints::{Step, pass},
     raft_types::{Snapshot, SnapshotMeta, Vote},
 };
@@ -67,34 +68,36 @@ pub(super) fn send(
     held: Held,
     pace: Pace,
 ) -> impl Stream<Item = Frame> + Send + 'static {
-    let (sender, receiver) = tokio::sync::mpsc::channel(CHUNKS_AHEAD);
-    let read = move || -> io::Result<()> {
-        let push = |part: Part| {
-            sender.blocking_send(frame(&part)).map_err(|_| io::Error::other("the receiver is gone"))
-        };
-        push(Part::Begin { vote, meta: snapshot.meta })?;
-        let files = snapshot.snapshot.files()?;
-        for file in &files {
-            pass(Step::SnapshotSend)?;
-            let name = name_of(file)?;
-            if let Some(hash) = held.get(&name)
-                && read_file(file, &pace, &|_| Ok(()))? == *hash
-            {
-                push(Part::Kept { name })?;
-                continue;
-            }
-            push(Part::File { name })?;
-            let chunk = |bytes| push(Part::Chunk { bytes });
-            push(Part::FileEnd { sha256: read_file(file, &pace, &chunk)? })?;
-        }
-        push(Part::End { files: u32::try_from(files.len()).unwrap_or(u32::MAX) })
-    };
-    tokio::task::spawn_blocking(move || {
-        if let Err(error) = read() {
+    produced(CHUNKS_AHEAD, move |push| {
+        if let Err(error) = read(vote, &snapshot, &held, &pace, &|part| push(frame(&part))) {
             tracing::info!("a snapshot was not sent to its end: {error}");
         }
-    });
-    tokio_stream::wrappers::ReceiverStream::new(receiver)
+    })
+}
+
+fn read(
+    vote: Vote,
+    snapshot: &Snapshot,
+    held: &Held,
+    pace: &Pace,
+    push: &dyn Fn(Part) -> io::Result<()>,
+) -> io::Result<()> {
+    push(Part::Begin { vote, meta: snapshot.meta.clone() })?;
+    let files = snapshot.snapshot.files()?;
+    for file in &files {
+        pass(Step::SnapshotSend)?;
+        let name = name_of(file)?;
+        if let Some(hash) = held.get(&name)
+            && read_file(file, pace, &|_| Ok(()))? == *hash
+        {
+            push(Part::Kept { name })?;
+            continue;
+        }
+        push(Part::File { name })?;
+        let chunk = |bytes| push(Part::Chunk { bytes });
+        push(Part::FileEnd { sha256: read_file(file, pace, &chunk)? })?;
+    }
+    push(Part::End { files: u32::try_from(files.len()).unwrap_or(u32::MAX) })
 }
 
 fn name_of(file: &Path) -> io::Result<String> {

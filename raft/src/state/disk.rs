@@ -71,6 +71,12 @@ impl StateDb {
         Ok(StateDb(Box::new(RocksState::open_current(root)?)))
     }
 
+    /// A state on a disk.
+    #[cfg(test)]
+    pub(crate) fn on(disk: Box<dyn StateDisk>) -> StateDb {
+        StateDb(disk)
+    }
+
     /// Opens a checkpoint to read from it.
     pub(crate) fn open_read_only(path: &Path) -> io::Result<StateDb> {
         Ok(StateDb(Box::new(RocksState::open_read_only(path)?)))

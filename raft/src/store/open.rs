@@ -253,6 +253,20 @@ async fn guard(alarm: Alarm, shutdown: CancellationToken) -> Result<(), String> 
     }
 }
 
+fn raft_config(
+    environment: &dyn Environment,
+    options: &Options,
+) -> Result<openraft::Config, Error> {
+    let config = options.timing.raft_config().map_err(|error| Error::DataFolder {
+        path: options.data_dir.clone(),
+        reason: format!("timing: {error}"),
+    });
+    config.map(|mut config| {
+        environment.adapt(&mut config);
+        config
+    })
+}
+
 async fn start(
     environment: Arc<dyn Environment>,
     options: Options,
@@ -263,10 +277,7 @@ async fn start(
     if let Some(reason) = &corrupt {
         tracing::error!("{reason}; it refuses to serve: {}", damage::ADVICE);
     }
-    let config = options.timing.raft_config().map_err(|error| Error::DataFolder {
-        path: options.data_dir.clone(),
-        reason: format!("timing: {error}"),
-    })?;
+    let config = raft_config(&*environment, &options)?;
     let member = identified.member;
     let identified = Arc::new(identified);
     let node = MemberNode {

@@ -2,21 +2,19 @@
 
 use std::{
     collections::BTreeSet,
-    io,
+    fs::{self, File},
+    io::{self, Write},
     path::{Path, PathBuf},
 };
 
 use futures::StreamExt;
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
-use tokio::{
-    fs::{self, File},
-    io::AsyncWriteExt,
-};
 use tonic::Status;
 
 use super::{Held, Part};
 use crate::{
+    environment::blocking,
     failpoints::{Step, pass},
     peer::{open, transport::Frames},
     raft_types::{Snapshot, Vote},
@@ -86,7 +84,8 @@ impl Incoming {
         let Part::Begin { vote, meta } = next(parts).await? else {
             return Err(Status::invalid_argument("a snapshot begins otherwise"));
         };
-        fs::create_dir_all(self.files.path()).await.map_err(failed)?;
+        let path = self.files.path().to_owned();
+        on_disk(move || fs::create_dir_all(path)).await?;
         let mut received = BTreeSet::new();
         loop {
             match next(parts).await? {
@@ -111,11 +110,11 @@ impl Incoming {
         for file in self.files.files().map_err(failed)? {
             let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             if !received.contains(name) {
-                fs::remove_file(&file).await.map_err(failed)?;
+                on_disk(move || fs::remove_file(&file)).await?;
             }
         }
-        let folder = File::open(self.files.path()).await.map_err(failed)?;
-        folder.sync_all().await.map_err(failed)?;
+        let path = self.files.path().to_owned();
+        on_disk(move || File::open(path)?.sync_all()).await?;
         pass(Step::SnapshotReceived).map_err(failed)?;
         Ok((vote, meta))
     }
@@ -123,26 +122,33 @@ impl Incoming {
 
 async fn receive_file(parts: &mut Frames, path: &Path) -> Result<[u8; 32], Status> {
     pass(Step::SnapshotReceive).map_err(failed)?;
-    let mut file = File::create(path).await.map_err(failed)?;
+    let new = path.to_owned();
+    let mut file = on_disk(move || File::create(new)).await?;
     let mut digest = Sha256::new();
     loop {
         match next(parts).await? {
             Part::Chunk { bytes } => {
                 digest.update(&bytes);
-                file.write_all(&bytes).await.map_err(failed)?;
+                file = on_disk(move || file.write_all(&bytes).map(|()| file)).await?;
             }
             Part::FileEnd { sha256 } => {
                 let actual: [u8; 32] = digest.finalize().into();
                 if actual != sha256 {
                     return Err(Status::data_loss(format!("{} arrived damaged", path.display())));
                 }
-                file.flush().await.map_err(failed)?;
-                file.sync_all().await.map_err(failed)?;
+                on_disk(move || file.sync_all()).await?;
                 return Ok(actual);
             }
             _ => return Err(Status::data_loss("a file of a snapshot is not complete")),
         }
     }
+}
+
+async fn on_disk<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, Status> {
+    let done = blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)));
+    done.map_err(failed)
 }
 
 async fn next(parts: &mut Frames) -> Result<Part, Status> {

@@ -119,8 +119,18 @@ impl Inner {
                 || raft.membership_config.log_id() == raft.committed_membership_config.log_id()
         };
         let waited = self.raft.wait(Some(SETTLED_WITHIN)).metrics(settled, "membership").await;
-        if let Err(error) = waited {
-            return Attempt::Again(format!("the last change is not committed: {error}"));
+        let now = match waited {
+            Ok(raft) => observe(&raft),
+            Err(error) => {
+                return Attempt::Again(format!("the last change is not committed: {error}"));
+            }
+        };
+        // The change before may have removed this member, or been what this one was to finish.
+        if !now.leads || !now.voters.contains(&self.identified.member.0) {
+            return Attempt::Again("this member leads no more".to_owned());
+        }
+        if !now.joint && change == ChangeMembers::AddVoterIds(BTreeSet::new()) {
+            return Attempt::Done(());
         }
         if let Err(error) = pass(Step::MembershipChange) {
             return Attempt::Again(error.to_string());
