@@ -103,32 +103,21 @@ fn run_all(seeds: Range<u64>, processes: usize) {
     assert!(bad.is_empty(), "seeds {bad:?} failed");
 }
 
-#[test]
-fn seeds_0_to_49() {
-    run_all(0..50, 1);
+/// As many simulations at once as there are cores.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZero::get)
 }
 
 #[test]
-fn seeds_50_to_99() {
-    run_all(50..100, 1);
-}
-
-#[test]
-fn seeds_100_to_149() {
-    run_all(100..150, 1);
-}
-
-#[test]
-fn seeds_150_to_199() {
-    run_all(150..200, 1);
+fn seeds_0_to_199() {
+    run_all(0..200, cores());
 }
 
 #[test]
 fn chosen_seeds() {
     let Ok(text) = std::env::var(CHOSEN) else { return };
     let (from, to) = text.split_once("..").expect("KONTIKI_SIM_SEEDS is from..to");
-    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-    run_all(from.parse().unwrap()..to.parse().unwrap(), cores);
+    run_all(from.parse().unwrap()..to.parse().unwrap(), cores());
 }
 
 #[test]

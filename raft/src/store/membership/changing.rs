@@ -9,7 +9,10 @@ use openraft::{
     ChangeMembers, RaftMetrics, ServerState, async_runtime::watch::WatchReceiver, errors::RaftError,
 };
 
-use super::{Attempt, Change, Inner, has_caught_up, observe, transfer::live_members};
+use super::{
+    Attempt, Change, Inner, has_caught_up, observe,
+    transfer::{LIVE_WITHIN, live_members},
+};
 use crate::{
     error::Error,
     failpoints::{Step, pass},
@@ -218,9 +221,12 @@ impl Inner {
             let reason = format!("{without} is the only voter: there would be no cluster");
             return Err(Attempt::Refused(reason));
         }
-        let live = live_members(&self.raft.metrics().borrow_watched());
-        let living = voters.intersection(&live).count();
-        if living * 2 <= voters.len() {
+        let living =
+            |raft: &RaftMetrics<TypeConfig>| voters.intersection(&live_members(raft)).count();
+        let majority = |raft: &RaftMetrics<TypeConfig>| living(raft) * 2 > voters.len();
+        // A new leader has heard from nobody yet.
+        if self.raft.wait(Some(LIVE_WITHIN)).metrics(majority, "live voters").await.is_err() {
+            let living = living(&self.raft.metrics().borrow_watched());
             return Err(Attempt::Refused(format!(
                 "without {without}, {living} of {} voters would be live, which is no majority",
                 voters.len()

@@ -8,7 +8,7 @@ use super::{Attempt, Inner};
 use crate::{raft_types::TypeConfig, store::HANDOVER_MAX, types::MemberId};
 
 /// A member that acknowledged nothing for so long does not count as live.
-const LIVE_WITHIN: std::time::Duration = std::time::Duration::from_secs(1);
+pub(super) const LIVE_WITHIN: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Who takes over, or why nobody can. Pure.
 fn successor(raft: &RaftMetrics<TypeConfig>, to: Option<MemberId>) -> Result<u64, String> {
@@ -38,6 +38,11 @@ impl Inner {
         if to == Some(own) {
             return Attempt::Done(());
         }
+        // A new leader has heard from nobody yet.
+        let known = |raft: &RaftMetrics<TypeConfig>| {
+            raft.state != ServerState::Leader || successor(raft, to).is_ok()
+        };
+        let _ = self.raft.wait(Some(LIVE_WITHIN)).metrics(known, "a live voter").await;
         let successor = {
             let raft = self.raft.metrics();
             let raft = raft.borrow_watched();
