@@ -93,6 +93,6 @@ mod tests {
         let list = json!({"clusterVersion": 1, "members": [up, down]});
         let lines = table(&serde_json::from_value(list).unwrap());
         assert_eq!(lines[1].join(" "), "a 1 leader yes 0 8 2 1.5 MB 0.1.0");
-        assert_eq!(lines[2].join(" "), "b 1 voter no - - - - - -");
+        assert_eq!(lines[2].join(" "), "b 1 voter no - - - - -");
     }
 }
