@@ -17,15 +17,22 @@ use kontiki_raft::{
 };
 
 /// A data folder that goes away.
-pub(crate) struct Folder(tempfile::TempDir);
+pub(crate) struct Folder {
+    path: PathBuf,
+    /// What a recovery leaves beside the folder goes away with it.
+    _around: tempfile::TempDir,
+}
 
 impl Folder {
     pub(crate) fn new() -> Folder {
-        Folder(tempfile::tempdir().unwrap())
+        let around = tempfile::tempdir().unwrap();
+        let path = around.path().join("store");
+        std::fs::create_dir(&path).unwrap();
+        Folder { path, _around: around }
     }
 
     pub(crate) fn path(&self) -> &Path {
-        self.0.path()
+        &self.path
     }
 }
 

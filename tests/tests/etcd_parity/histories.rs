@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Steps of a history unless another number is asked for.
-const STEPS: usize = 400;
+const STEPS: usize = 2_000;
 /// Watches of one stream that are left open: the oldest makes room.
 const WATCHES_MAX: usize = 6;
 
