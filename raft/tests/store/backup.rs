@@ -98,7 +98,7 @@ async fn a_stopped_folder_is_backed_up_without_being_changed() {
     first.crash();
     drop(first);
     let path = store_of(&folder, "backup");
-    let manifest = save_when_free(&one, &path).await;
+    let manifest = when_free(|| backup::save_folder(&one, &path, vec![])).await;
     assert_eq!((manifest.keys, manifest.revision), (2, Revision(3)));
     assert_eq!(backup::inspect(&path).unwrap().manifest, manifest);
     let first = reopen(&lab, &one).await;
@@ -109,16 +109,14 @@ async fn a_stopped_folder_is_backed_up_without_being_changed() {
 }
 
 /// A crashed store lets go of its files a moment later.
-async fn save_when_free(store: &Path, path: &Path) -> backup::Manifest {
+async fn when_free<T>(attempt: impl Fn() -> Result<T, backup::BackupError>) -> T {
     let start = std::time::Instant::now();
     loop {
-        match backup::save_folder(store, path, vec![]) {
-            Ok(manifest) => return manifest,
-            Err(error) => {
-                assert!(start.elapsed().as_secs() < 10, "{error}");
-                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-            }
+        match attempt() {
+            Ok(done) => return done,
+            Err(error) => assert!(start.elapsed().as_secs() < 10, "{error}"),
         }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
 }
 
@@ -157,7 +155,7 @@ async fn a_lost_quorum_is_recovered_from_the_best_survivor() {
     let [behind, lost, survivor] = <[_; 3]>::try_from(stopped).ok().unwrap();
     let mut survivors = Vec::new();
     for (options, _) in [&behind, &survivor] {
-        survivors.push(survey_when_free(&options.data_dir).await);
+        survivors.push(when_free(|| backup::survey(&options.data_dir)).await);
     }
     let best = backup::most_advanced(&survivors).unwrap().unwrap();
     assert_eq!(best.store, survivor.0.data_dir);
@@ -187,18 +185,4 @@ async fn a_lost_quorum_is_recovered_from_the_best_survivor() {
     assert!(dump(&fresh.store, all()).await.contains("last=acknowledged"));
     assert_ne!(fresh.options.data_dir, options.data_dir);
     stop(vec![recovered, fresh]).await;
-}
-
-/// A crashed store lets go of its files a moment later.
-async fn survey_when_free(store: &Path) -> backup::Survivor {
-    let start = std::time::Instant::now();
-    loop {
-        match backup::survey(store) {
-            Ok(survivor) => return survivor,
-            Err(error) => {
-                assert!(start.elapsed().as_secs() < 10, "{error}");
-                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-            }
-        }
-    }
 }

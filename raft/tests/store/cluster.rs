@@ -9,7 +9,7 @@ use kontiki_raft::{
     WatchEventKind, WatchRequest,
 };
 
-use crate::lab::{Folder, Lab, all, dump, free_address, put, revision};
+use crate::lab::{Folder, Lab, all, dump, eventually, free_address, put, revision};
 
 /// A started member.
 pub(crate) struct Node {
@@ -50,15 +50,6 @@ impl Node {
 
 pub(crate) fn voters(store: &Store) -> usize {
     store.members().iter().filter(|member| member.voter).count()
-}
-
-/// Waits for what has no event of its own.
-pub(crate) async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {
-    let start = Instant::now();
-    while !holds().await {
-        assert!(start.elapsed() < Duration::from_secs(20), "not within 20 s: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
 }
 
 pub(crate) async fn three(lab: &Lab) -> Vec<Node> {

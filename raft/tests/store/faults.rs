@@ -8,9 +8,9 @@ use kontiki_raft::Start;
 use tokio::sync::RwLock;
 
 use crate::{
-    lab::Lab,
+    lab::{Lab, eventually},
     pause::{Raised, check_counter},
-    process::{Process, eventually, leader_first, three},
+    process::{Process, leader_first, three},
 };
 
 const WRITERS: usize = 4;

@@ -125,3 +125,12 @@ pub(crate) fn all_at(revision: u64) -> RangeRequest {
 pub(crate) fn revision(reply: &TxnReply) -> u64 {
     reply.revision.0
 }
+
+/// Waits for what has no event of its own: what another process holds, what a dying one lets go.
+pub(crate) async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {
+    let start = std::time::Instant::now();
+    while !holds().await {
+        assert!(start.elapsed().as_secs() < 30, "not within 30 s: {what}");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+}

@@ -7,8 +7,8 @@ use kontiki_base::{CancellationToken, tasks::Tasks};
 use kontiki_raft::{Error, MemberId, Start, Store, Tuning};
 
 use crate::{
-    cluster::{Node, eventually, leader_of, stop, three, voters, write_until},
-    lab::{Folder, Lab, all, dump, free_address, put},
+    cluster::{Node, leader_of, stop, three, voters, write_until},
+    lab::{Folder, Lab, all, dump, eventually, free_address, put},
 };
 
 /// Three members, the leader first.

@@ -7,9 +7,9 @@ use futures::future::join_all;
 use kontiki_base::CancellationToken;
 
 use crate::{
-    lab::Lab,
+    lab::{Lab, eventually},
     pause::{check_counter, raise},
-    process::{Process, eventually, leader_first, three},
+    process::{Process, leader_first, three},
 };
 
 const ISOLATED: &str = "trap peer.call=fail; peer.serve=fail";

@@ -7,8 +7,8 @@ use kontiki_base::CancellationToken;
 use rustix::process::Signal;
 
 use crate::{
-    lab::Lab,
-    process::{Process, eventually, leader_first, three},
+    lab::{Lab, eventually},
+    process::{Process, leader_first, three},
 };
 
 /// What many who raise one counter came to.
@@ -105,12 +105,9 @@ async fn no_write_is_lost_or_done_twice_when_leaders_are_stopped_for_seconds() {
             tokio::time::sleep(Duration::from_secs(2)).await;
             held.signal(Signal::CONT);
         }
-        eventually("progress at its end", async || {
-            let before = members[0].number("revision").await;
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            members[0].number("revision").await > before
-        })
-        .await;
+        let before = members[0].number("revision").await;
+        eventually("progress at its end", async || members[0].number("revision").await > before)
+            .await;
         done.cancel();
     };
     let (raised, ()) = tokio::join!(join_all(raising), pauses);

@@ -29,7 +29,7 @@ use tokio::{
     sync::oneshot,
 };
 
-use crate::lab::{Folder, Lab, put, put_if};
+use crate::lab::{Folder, Lab, eventually, put, put_if};
 
 const FOLDER: &str = "KONTIKI_TEST_MEMBER_FOLDER";
 /// What a member says begins so; the test harness writes lines of its own.
@@ -423,15 +423,6 @@ impl Process {
     /// Adds another member to the cluster of this one.
     pub(crate) async fn add(&self, other: &Process) {
         self.must(&format!("add {} {} {}", other.id, other.name, other.address)).await;
-    }
-}
-
-/// Waits for what has no event of its own.
-pub(crate) async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {
-    let start = Instant::now();
-    while !holds().await {
-        assert!(start.elapsed() < Duration::from_secs(30), "not within 30 s: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 

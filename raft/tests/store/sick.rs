@@ -8,9 +8,9 @@ use kontiki_raft::Start;
 use tokio::process::Command;
 
 use crate::{
-    lab::{Folder, Lab},
+    lab::{Folder, Lab, eventually},
     pause::{check_counter, raise},
-    process::{Process, eventually, leader_first, three, write_options},
+    process::{Process, leader_first, three, write_options},
 };
 
 /// Waits until all members hold the same, and says the revision.
