@@ -5,11 +5,16 @@
 //! With it, a trap is set from within the process or by the environment of a child process:
 //!
 //! ```text
-//! KONTIKI_FAILPOINTS="log.flush=kill@3; log.append=sleep:50"
+//! KONTIKI_FAILPOINTS="log.flush=kill@3; log.append=sleep:50; peer.call=fail:4711"
 //! ```
+//!
+//! A failure that names a member is one of the link to it alone.
 
 #[cfg(not(feature = "failpoints"))]
 use std::io;
+
+#[cfg(not(feature = "failpoints"))]
+use crate::types::MemberId;
 
 macro_rules! steps {
     ($($(#[$doc:meta])* $step:ident = $name:literal,)*) => {
@@ -106,10 +111,18 @@ pub(crate) fn pass(_step: Step) -> io::Result<()> {
     Ok(())
 }
 
-#[cfg(feature = "failpoints")]
-pub(crate) use self::armed::pass;
+/// Passes a step at the link to another member.
+#[cfg(not(feature = "failpoints"))]
+#[expect(clippy::unnecessary_wraps, reason = "it fails where traps can be set")]
+#[inline(always)]
+pub(crate) fn pass_between(_step: Step, _with: MemberId) -> io::Result<()> {
+    Ok(())
+}
+
 #[cfg(feature = "failpoints")]
 pub use self::armed::set;
+#[cfg(feature = "failpoints")]
+pub(crate) use self::armed::{pass, pass_between};
 
 #[cfg(feature = "failpoints")]
 mod armed {
@@ -122,6 +135,7 @@ mod armed {
     use parking_lot::{Mutex, Once};
 
     use super::Step;
+    use crate::types::MemberId;
 
     const ENVIRONMENT: &str = "KONTIKI_FAILPOINTS";
 
@@ -149,6 +163,8 @@ mod armed {
         before: u32,
         /// Whether it stays.
         stays: bool,
+        /// The link at which it is set, if not at all.
+        with: Option<MemberId>,
     }
 
     /// Sets traps in this process, in place of those before: `step=action[:millis][@nth]`,
@@ -172,20 +188,34 @@ mod armed {
         let step = *Step::ALL.iter().find(|step| step.name() == name).ok_or_else(wrong)?;
         let (action, nth) = action.split_once('@').unwrap_or((action, ""));
         let before = if nth.is_empty() { 1 } else { nth.parse().map_err(|_| wrong())? };
+        let mut with = None;
         let action = match action.split_once(':').unwrap_or((action, "")) {
             ("kill", "") => Action::Kill,
             ("full", "") => Action::Full,
             ("fail", "") => Action::Fail,
+            ("fail", member) => {
+                with = Some(MemberId(member.parse().map_err(|_| wrong())?));
+                Action::Fail
+            }
             ("sleep", millis) => {
                 Action::Sleep(Duration::from_millis(millis.parse().map_err(|_| wrong())?))
             }
             _ => return Err(wrong()),
         };
-        Ok(Trap { step, action, before: before.max(1) - 1, stays: nth.is_empty() })
+        Ok(Trap { step, action, before: before.max(1) - 1, stays: nth.is_empty(), with })
     }
 
     /// Passes a step, and springs the trap that is set there.
     pub(crate) fn pass(step: Step) -> io::Result<()> {
+        pass_at(step, None)
+    }
+
+    /// Passes a step at the link to another member.
+    pub(crate) fn pass_between(step: Step, with: MemberId) -> io::Result<()> {
+        pass_at(step, Some(with))
+    }
+
+    fn pass_at(step: Step, with: Option<MemberId>) -> io::Result<()> {
         READ.call_once(|| {
             if let Ok(traps) = std::env::var(ENVIRONMENT) {
                 let traps: Result<Vec<Trap>, String> =
@@ -197,7 +227,7 @@ mod armed {
         if !ARMED.load(Ordering::Acquire) {
             return Ok(());
         }
-        let Some(action) = sprung(step) else { return Ok(()) };
+        let Some(action) = sprung(step, with) else { return Ok(()) };
         match action {
             Action::Kill => {
                 let own = rustix::process::getpid();
@@ -217,9 +247,10 @@ mod armed {
         }
     }
 
-    fn sprung(step: Step) -> Option<Action> {
+    fn sprung(step: Step, with: Option<MemberId>) -> Option<Action> {
         let mut traps = TRAPS.lock();
-        let at = traps.iter().position(|trap| trap.step == step)?;
+        let set = |trap: &Trap| trap.step == step && (trap.with.is_none() || trap.with == with);
+        let at = traps.iter().position(set)?;
         let trap = &mut traps[at];
         if trap.before > 0 {
             trap.before -= 1;

@@ -3,7 +3,8 @@
 //! Who is who is told by cluster, generation and member id in every call ([`handshake`]), below
 //! certificates of the store's own authority ([`tls`]); addresses are only where one dials. Each
 //! kind of traffic has a connection of its own, so that a snapshot or a burst of forwarded writes
-//! never stands before a heartbeat.
+//! never stands before a heartbeat. A member that cannot be reached is asked by way of another
+//! ([`route`], [`relay`]).
 
 mod addresses;
 mod campaign;
@@ -13,6 +14,8 @@ mod forward;
 mod greeting;
 mod grpc;
 mod handshake;
+mod relay;
+mod route;
 mod server;
 mod service;
 mod snapshot;

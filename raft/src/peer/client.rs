@@ -23,13 +23,15 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
 
 use super::{
-    Peers, frame, open,
+    Peers, frame,
+    handshake::Claim,
+    open,
     proto::Frame,
     snapshot,
-    transport::{Frames, Lane, Method, Outgoing, Pipe, Upload},
+    transport::{Call, Frames, Lane, Method, Outgoing, Pipe, Upload},
 };
 use crate::{
-    failpoints::{Step, pass},
+    failpoints::{Step, pass_between},
     metrics,
     raft_types::{MemberNode, Snapshot, TypeConfig, Vote},
     state::snapshot::SnapshotFiles,
@@ -53,6 +55,7 @@ pub(crate) struct Connection {
 /// The stream that heartbeats of one leadership share: a question leaves once the last one is
 /// answered. Whatever goes wrong, the next heartbeat begins a new one.
 struct Beats {
+    claim: Claim,
     questions: mpsc::Sender<Frame>,
     answers: Frames,
 }
@@ -60,7 +63,8 @@ struct Beats {
 impl Beats {
     async fn ask(&mut self, question: Frame) -> Result<Frame, Status> {
         let ended = || Status::unavailable("the stream of heartbeats ended");
-        pass(Step::PeerCall).map_err(|error| Status::unavailable(error.to_string()))?;
+        pass_between(Step::PeerCall, self.claim.next_hop())
+            .map_err(|error| Status::unavailable(error.to_string()))?;
         self.questions.send(question).await.map_err(|_| ended())?;
         self.answers.next().await.unwrap_or_else(|| Err(ended()))
     }
@@ -139,12 +143,17 @@ impl Connection {
         request: &AppendEntriesRequest<C>,
         option: &RPCOption,
     ) -> Result<StreamAppendResult<C>, RPCError<C>> {
+        let call = self.peers.call(self.to, self.lane).map_err(|status| {
+            self.peers.heard(self.to, Some(&status));
+            rpc_error(&status)
+        })?;
+        let claim = call.claim;
         let beaten = async {
             // Taken out, so that a stream on which an answer is overdue is not used again.
-            let beats = self.beats.lock().take();
+            let beats = self.beats.lock().take().filter(|beats| beats.claim == claim);
             let mut beats = match beats {
                 Some(beats) => beats,
-                None => self.open_beats().await?,
+                None => self.open_beats(call).await?,
             };
             let answer = open(&beats.ask(frame(request)).await?)?;
             Ok((answer, beats))
@@ -152,6 +161,7 @@ impl Connection {
         let start = Instant::now();
         let beaten = timeout(option.hard_ttl(), beaten).await.unwrap_or_else(|_| Err(late()));
         self.peers.heard(self.to, beaten.as_ref().err());
+        self.peers.report(&claim, beaten.as_ref().err());
         let (answer, beats) = beaten.map_err(|status| rpc_error(&status))?;
         self.round_trip.observe(start.elapsed().as_secs_f64());
         // An answer that is an error is the last of its stream.
@@ -159,12 +169,12 @@ impl Connection {
         Ok(answer)
     }
 
-    async fn open_beats(&self) -> Result<Beats, Status> {
+    async fn open_beats(&self, call: Call) -> Result<Beats, Status> {
         let (questions, frames) = mpsc::channel(1);
         let frames = Outgoing::new(ReceiverStream::new(frames));
-        let call = self.peers.call(self.to, self.lane)?;
+        let claim = call.claim;
         let answers = self.peers.transport().stream(call, Pipe::Append, frames).await?;
-        Ok(Beats { questions, answers })
+        Ok(Beats { claim, questions, answers })
     }
 
     async fn open_stream<S>(
@@ -179,15 +189,24 @@ impl Connection {
             return Ok(Box::pin(futures::stream::empty()));
         };
         let requests = futures::stream::once(std::future::ready(first)).chain(input);
-        let requests = requests.take_while(|_| std::future::ready(pass(Step::PeerCall).is_ok()));
-        let frames = Outgoing::new(requests.map(|request| frame(&request)));
         let call = self.peers.call(self.to, self.lane)?;
-        let answers =
-            timeout(STREAM_SETUP_MAX, self.peers.transport().stream(call, Pipe::Append, frames))
-                .await
-                .map_err(|_| late())?
-                .map_err(|status| self.peers.note(self.to, status))?;
-        let answers = answers.map(|answer| {
+        let hop = call.claim.next_hop();
+        let requests = requests
+            .take_while(move |_| std::future::ready(pass_between(Step::PeerCall, hop).is_ok()));
+        let frames = Outgoing::new(requests.map(|request| frame(&request)));
+        let way = call.clone();
+        let opened = self.peers.transport().stream(call, Pipe::Append, frames);
+        let opened = timeout(STREAM_SETUP_MAX, opened).await.unwrap_or_else(|_| Err(late()));
+        // That it is open says nothing yet where another member passes it on.
+        if opened.is_err() {
+            self.peers.report(&way.claim, opened.as_ref().err());
+        }
+        let answers = opened.map_err(|status| self.peers.note(self.to, status))?;
+        let (peers, claim) = (self.peers.clone(), way.claim);
+        let answers = way.while_best(answers).map(move |answer| {
+            if answer.is_err() {
+                peers.report(&claim, answer.as_ref().err());
+            }
             answer
                 .and_then(|answer| open::<StreamAppendResult<C>>(&answer))
                 .map_err(|status| rpc_error(&status))

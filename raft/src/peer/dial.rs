@@ -2,13 +2,13 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use kontiki_base::tasks::Tasks;
+use kontiki_base::tasks::{TaskKind, Tasks};
 use parking_lot::Mutex;
 use tokio::{
     runtime::Handle,
     time::{Instant, timeout},
 };
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::{
     Administration, Forwarded, LeaseQuery,
@@ -16,15 +16,16 @@ use super::{
     forward::{Home, Lines, ReadIndex},
     frame,
     greeting::{Greeting, Hello},
-    handshake::{ANYBODY, Claim, Refusal},
+    handshake::{ANYBODY, Claim, Refusal, Way},
     open,
     proto::Frame,
+    route::{Routes, Taken},
     snapshot::{Held, Pace},
     transport::{Call, Lane, Method, Transport},
 };
 use crate::{
     command::{Proposal, Reply},
-    failpoints::{Step, pass},
+    failpoints::{Step, pass_between},
     raft_types::MemberNode,
     store::{Attempt, Finding, Identified, Question},
     types::{LeaseStatus, MemberId},
@@ -48,6 +49,7 @@ struct Inner {
     own: MemberNode,
     pace: Pace,
     addresses: AddressBook,
+    routes: Routes,
     /// Members of a later life of the cluster, and until when they are left alone.
     outlived_by: Mutex<HashMap<MemberId, (Instant, String)>>,
     /// Heartbeats in a row that a member has missed.
@@ -72,6 +74,7 @@ impl Peers {
             own,
             pace: Pace::new(snapshot_rate),
             addresses: AddressBook::default(),
+            routes: Routes::default(),
             outlived_by: Mutex::default(),
             missed: Mutex::default(),
             home: Home { tasks: tasks.clone(), runtime: Handle::current() },
@@ -84,6 +87,11 @@ impl Peers {
     /// used next.
     pub(crate) fn learn(&self, member: MemberId, address: &str) {
         self.0.addresses.learn(member, address);
+    }
+
+    /// Learns who the other members are: they pass on what does not arrive directly.
+    pub(crate) fn know(&self, others: &[MemberId]) {
+        self.0.routes.know(others.to_vec());
     }
 
     /// Learns where a member is by its own word.
@@ -127,9 +135,57 @@ impl Peers {
         &*self.0.transport
     }
 
-    /// A call to a member, with this member's claim.
+    /// A call to a member on the best way, with this member's claim.
     pub(super) fn call(&self, to: MemberId, lane: Lane) -> Result<Call, Status> {
-        pass(Step::PeerCall).map_err(|error| Status::unavailable(error.to_string()))?;
+        let Taken { by, ended, probe } = self.0.routes.take(to);
+        if probe {
+            self.probe(to);
+        }
+        let Some(by) = by else {
+            let call = self.call_directly(to, lane);
+            return call.inspect_err(|_| self.0.routes.report(to, None, false));
+        };
+        let claim = Claim { way: Way::Over(by), ..self.claim(to)? };
+        let call = self.hop(Call { address: String::new(), lane, claim, ended });
+        call.inspect_err(|_| self.0.routes.report(to, Some(by), false))
+    }
+
+    /// A call of another member, passed on.
+    pub(super) fn pass_on(&self, claim: Claim, lane: Lane) -> Result<Call, Status> {
+        let claim = Claim { way: Way::PassedOnBy(self.0.identified.member), ..claim };
+        self.hop(Call { address: String::new(), lane, claim, ended: None })
+    }
+
+    /// Takes note of what became of a call: where calls fail, another way is tried.
+    pub(super) fn report(&self, claim: &Claim, problem: Option<&Status>) {
+        let down = problem.is_some_and(|problem| {
+            // Whoever refuses to pass something on is no way either.
+            let away = [Code::Unavailable, Code::Unknown, Code::DeadlineExceeded];
+            claim.over().is_some() || away.contains(&problem.code())
+        });
+        self.0.routes.report(claim.to, claim.over(), !down);
+    }
+
+    /// Tries the direct way to a member.
+    fn probe(&self, to: MemberId) {
+        let (peers, shutdown) = (self.clone(), self.0.home.tasks.shutdown());
+        let _runtime = self.0.home.runtime.enter();
+        self.0.home.tasks.spawn_infallible(TaskKind::logged("probe"), async move {
+            let greeted = peers.greet(peers.call_directly(to, Lane::Forward));
+            // Reports by itself what comes of it.
+            let _ = shutdown.run_until_cancelled(greeted).await;
+        });
+    }
+
+    fn call_directly(&self, to: MemberId, lane: Lane) -> Result<Call, Status> {
+        let claim = self.claim(to)?;
+        self.hop(Call { address: String::new(), lane, claim, ended: None })
+    }
+
+    /// Addresses a call to whom it goes first.
+    fn hop(&self, call: Call) -> Result<Call, Status> {
+        let to = call.claim.next_hop();
+        pass_between(Step::PeerCall, to).map_err(|error| Status::unavailable(error.to_string()))?;
         let address = self.0.addresses.of(to);
         let address = address
             .ok_or_else(|| Status::unavailable(format!("the address of {to} is not known")))?;
@@ -138,7 +194,7 @@ impl Peers {
         {
             return Err(Status::unavailable(reason));
         }
-        Ok(Call { address, lane, claim: self.claim(to)? })
+        Ok(Call { address, ..call })
     }
 
     fn claim(&self, to: MemberId) -> Result<Claim, Status> {
@@ -149,7 +205,13 @@ impl Peers {
         let cluster = identified.cluster().ok_or_else(|| {
             Status::failed_precondition("this member has not been added to a cluster yet")
         })?;
-        Ok(Claim { protocol: identified.version, cluster, from: identified.member, to })
+        Ok(Claim {
+            protocol: identified.version,
+            cluster,
+            from: identified.member,
+            to,
+            way: Way::Direct,
+        })
     }
 
     /// Takes note of what a refusal means beyond its call.
@@ -184,7 +246,9 @@ impl Peers {
         question: Frame,
     ) -> Result<Frame, Status> {
         let call = self.call(to, lane)?;
+        let claim = call.claim;
         let answer = self.0.transport.ask(call, method, question).await;
+        self.report(&claim, answer.as_ref().err());
         answer.map_err(|status| self.note(to, status))
     }
 
@@ -196,7 +260,12 @@ impl Peers {
     /// Asks who is at an address. Whoever that is does not join a cluster by being asked.
     pub(crate) async fn who_is_at(&self, address: &str) -> Result<Greeting, String> {
         let address = address.to_owned();
-        let call = self.claim(ANYBODY).map(|claim| Call { address, lane: Lane::Forward, claim });
+        let call = self.claim(ANYBODY).map(|claim| Call {
+            address,
+            lane: Lane::Forward,
+            claim,
+            ended: None,
+        });
         self.greet(call).await
     }
 
@@ -211,9 +280,13 @@ impl Peers {
     async fn greet(&self, call: Result<Call, Status>) -> Result<Greeting, String> {
         let said = async {
             let call = call?;
-            let to = call.claim.to;
+            let claim = call.claim;
+            let to = claim.to;
             let hello = frame(&Hello { node: self.0.own.clone() });
             let answer = self.0.transport.ask(call, Method::Hello, hello).await;
+            if to != ANYBODY {
+                self.report(&claim, answer.as_ref().err());
+            }
             open(&answer.map_err(|status| self.note(to, status))?)
         };
         match timeout(HELLO_MAX, said).await {

@@ -27,13 +27,15 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use super::{
-    Forwarded, Peers, frame, open,
+    Forwarded, Peers, frame,
+    handshake::Claim,
+    open,
     proto::Frame,
     transport::{Frames, Lane, Outgoing, Pipe},
 };
 use crate::{
     command::{Proposal, Reply},
-    failpoints::{Step, pass},
+    failpoints::{Step, pass_between},
     store::{Attempt, Inner},
     types::MemberId,
 };
@@ -149,16 +151,20 @@ type Waiting<A> = Arc<Mutex<VecDeque<oneshot::Sender<Attempt<A>>>>>;
 /// One stream, for as long as it holds.
 async fn run<Q: Question>(peers: &Peers, to: MemberId, queue: mpsc::Receiver<Asked<Q>>) {
     let waiting = Waiting::<Q::Answer>::default();
-    let opened = async {
-        let frames = Outgoing::new(outgoing(queue, waiting.clone()));
-        let call = peers.call(to, Lane::Forward)?;
-        let opened = peers.transport().stream(call, Q::PIPE, frames).await;
-        opened.map_err(|status| peers.note(to, status))
-    };
-    let mut answers = match opened.await {
-        Ok(answers) => answers,
+    let call = match peers.call(to, Lane::Forward) {
+        Ok(call) => call,
         Err(status) => return give_up::<Q::Answer>(&waiting, &status),
     };
+    let way = call.clone();
+    let frames = Outgoing::new(outgoing(queue, way.claim.next_hop(), waiting.clone()));
+    let mut answers = match peers.transport().stream(call, Q::PIPE, frames).await {
+        Ok(answers) => way.while_best(answers),
+        Err(status) => {
+            peers.report(&way.claim, Some(&status));
+            return give_up::<Q::Answer>(&waiting, &peers.note(to, status));
+        }
+    };
+    let mut reached = false;
     loop {
         let answered = match answers.next().await {
             Some(Ok(frame)) => open::<Vec<Forwarded<Q::Answer>>>(&frame),
@@ -175,7 +181,13 @@ async fn run<Q: Question>(peers: &Peers, to: MemberId, queue: mpsc::Receiver<Ask
                     }
                 }
             }
-            Err(status) => return give_up::<Q::Answer>(&waiting, &status),
+            Err(status) => {
+                peers.report(&way.claim, Some(&status));
+                return give_up::<Q::Answer>(&waiting, &peers.note(to, status));
+            }
+        }
+        if !std::mem::replace(&mut reached, true) {
+            peers.report(&way.claim, None);
         }
     }
 }
@@ -189,11 +201,12 @@ fn give_up<A>(waiting: &Waiting<A>, status: &Status) {
 /// Questions as frames: what has queued up while the connection was busy goes together.
 fn outgoing<Q: Question>(
     queue: mpsc::Receiver<Asked<Q>>,
+    hop: MemberId,
     waiting: Waiting<Q::Answer>,
 ) -> impl Stream<Item = Frame> + Send {
-    futures::stream::unfold((queue, waiting), |(mut queue, waiting)| async move {
+    futures::stream::unfold((queue, waiting), move |(mut queue, waiting)| async move {
         let first = queue.recv().await?;
-        pass(Step::PeerCall).ok()?;
+        pass_between(Step::PeerCall, hop).ok()?;
         let mut questions = Vec::new();
         {
             let mut waiting = waiting.lock();
@@ -237,7 +250,7 @@ type Answers<A> = BoxStream<'static, Attempt<A>>;
 /// Serves a stream: `submit` begins a frame's work and says where its answers will come.
 pub(super) fn serve<Q, S>(
     inner: &Arc<Inner>,
-    from: MemberId,
+    claim: Claim,
     frames: Frames,
     submit: impl Fn(Arc<Inner>, Vec<Q>) -> S + Send + 'static,
 ) -> Frames
@@ -254,7 +267,8 @@ where
         while let Some(Ok(frame)) = frames.next().await {
             // A member that was removed meanwhile has no callers; it is asked to begin again.
             let Ok(questions) = open::<Vec<Q>>(&frame) else { return };
-            if !inner.is_member(from) || pass(Step::PeerServe).is_err() {
+            let arrives = pass_between(Step::PeerServe, claim.last_hop()).is_ok();
+            if !inner.is_member(claim.from) || !arrives {
                 return;
             }
             let answers = submit(inner.clone(), questions).await;

@@ -49,17 +49,18 @@ impl Grpc {
     /// A client for a call, which connects when it is used; a connection to an old address is
     /// dropped then.
     fn client(&self, call: &Call) -> Result<PeerClient<Channel>, Status> {
-        let Call { address, lane, claim } = call;
+        let Call { address, lane, claim, .. } = call;
         let mut channels = self.channels.lock();
         if claim.to == ANYBODY {
             // Asked once: not worth keeping.
             return Ok(PeerClient::new(self.connect(address)?));
         }
-        let channel = match channels.get(&(claim.to, *lane)) {
+        let hop = (claim.next_hop(), *lane);
+        let channel = match channels.get(&hop) {
             Some((dialled, channel)) if dialled == address => channel.clone(),
             _ => {
                 let channel = self.connect(address)?;
-                channels.insert((claim.to, *lane), (address.clone(), channel.clone()));
+                channels.insert(hop, (address.clone(), channel.clone()));
                 channel
             }
         };

@@ -12,6 +12,8 @@ const CLUSTER: &str = "kontiki-cluster";
 const GENERATION: &str = "kontiki-generation";
 const FROM: &str = "kontiki-from";
 const TO: &str = "kontiki-to";
+const PASS_ON: &str = "kontiki-pass-on";
+const PASSED_ON: &str = "kontiki-passed-on";
 const REFUSAL: &str = "kontiki-refusal";
 
 /// In the place of a member's id: whoever is there.
@@ -24,6 +26,19 @@ pub(crate) struct Claim {
     pub(crate) cluster: ClusterIdentity,
     pub(crate) from: MemberId,
     pub(crate) to: MemberId,
+    pub(crate) way: Way,
+}
+
+/// Which way a call takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// From who asks to who is asked.
+    #[default]
+    Direct,
+    /// A member is asked to pass it on.
+    Over(MemberId),
+    /// A member has passed it on: it is not passed on again.
+    PassedOnBy(MemberId),
 }
 
 /// What a member knows when it is called.
@@ -45,6 +60,8 @@ pub(super) enum Verdict {
     Admit,
     /// Serve it after joining the caller's cluster.
     Adopt,
+    /// Pass it on to whom it is for.
+    PassOn,
 }
 
 /// Why a call is refused.
@@ -119,6 +136,9 @@ pub(super) fn judge(claim: &Claim, called: &Called) -> Result<Verdict, Stranger>
     if claim.to == ANYBODY && called.greeting {
         return Ok(Verdict::Admit);
     }
+    if claim.to != member && claim.way == Way::Over(member) && called.cluster.is_some() {
+        return Ok(Verdict::PassOn);
+    }
     if claim.to != member {
         return Err(Stranger::WrongMember { expected: claim.to, actual: member });
     }
@@ -126,6 +146,30 @@ pub(super) fn judge(claim: &Claim, called: &Called) -> Result<Verdict, Stranger>
 }
 
 impl Claim {
+    /// Who is dialled.
+    pub(crate) fn next_hop(&self) -> MemberId {
+        match self.way {
+            Way::Over(by) => by,
+            Way::Direct | Way::PassedOnBy(_) => self.to,
+        }
+    }
+
+    /// Who dials.
+    pub(crate) fn last_hop(&self) -> MemberId {
+        match self.way {
+            Way::PassedOnBy(by) => by,
+            Way::Direct | Way::Over(_) => self.from,
+        }
+    }
+
+    /// Over whom it goes, if not directly.
+    pub(super) fn over(&self) -> Option<MemberId> {
+        match self.way {
+            Way::Over(by) => Some(by),
+            Way::Direct | Way::PassedOnBy(_) => None,
+        }
+    }
+
     /// Adds the claim to a call.
     pub(super) fn write(&self, metadata: &mut MetadataMap) {
         metadata.insert(PROTOCOL, self.protocol.into());
@@ -133,6 +177,11 @@ impl Claim {
         metadata.insert(GENERATION, self.cluster.generation.into());
         metadata.insert(FROM, self.from.0.into());
         metadata.insert(TO, self.to.0.into());
+        match self.way {
+            Way::Direct => {}
+            Way::Over(by) => drop(metadata.insert(PASS_ON, by.0.into())),
+            Way::PassedOnBy(by) => drop(metadata.insert(PASSED_ON, by.0.into())),
+        }
     }
 
     /// Reads the claim of a call.
@@ -144,11 +193,20 @@ impl Claim {
                 .and_then(|value| value.parse().ok())
                 .ok_or_else(|| Status::invalid_argument(format!("no valid {name} in the call")))
         };
+        let member = |name: &str| -> Result<Option<MemberId>, Status> {
+            metadata.get(name).map(|_| number(name).map(MemberId)).transpose()
+        };
+        let way = match (member(PASS_ON)?, member(PASSED_ON)?) {
+            (_, Some(by)) => Way::PassedOnBy(by),
+            (Some(by), None) => Way::Over(by),
+            (None, None) => Way::Direct,
+        };
         Ok(Claim {
             protocol: u32::try_from(number(PROTOCOL)?).unwrap_or(u32::MAX),
             cluster: ClusterIdentity { id: number(CLUSTER)?, generation: number(GENERATION)? },
             from: MemberId(number(FROM)?),
             to: MemberId(number(TO)?),
+            way,
         })
     }
 }
@@ -162,7 +220,8 @@ mod tests {
     #[test]
     fn only_members_of_the_cluster_are_admitted() {
         let me = MemberId(5);
-        let good = Claim { protocol: 1, cluster: OURS, from: MemberId(4), to: me };
+        let good =
+            Claim { protocol: 1, cluster: OURS, from: MemberId(4), to: me, way: Way::Direct };
         let called = Called {
             member: me,
             cluster: Some(OURS),
@@ -197,6 +256,20 @@ mod tests {
             ),
             (anybody, called, wrong(ANYBODY)),
             (anybody, Called { greeting: true, ..called }, Ok(Verdict::Admit)),
+            // What is for another is passed on, once, and by members only.
+            (Claim { to: MemberId(6), way: Way::Over(me), ..good }, called, Ok(Verdict::PassOn)),
+            (Claim { to: MemberId(6), way: Way::Over(me), ..good }, waiting, wrong(MemberId(6))),
+            (
+                Claim { to: MemberId(6), way: Way::Over(MemberId(7)), ..good },
+                called,
+                wrong(MemberId(6)),
+            ),
+            (
+                Claim { to: MemberId(6), way: Way::PassedOnBy(me), ..good },
+                called,
+                wrong(MemberId(6)),
+            ),
+            (Claim { way: Way::PassedOnBy(MemberId(7)), ..good }, called, Ok(Verdict::Admit)),
             // Nobody in particular adopts nobody.
             (anybody, Called { greeting: true, ..waiting }, Ok(Verdict::Admit)),
         ];
@@ -207,10 +280,13 @@ mod tests {
 
     #[test]
     fn a_claim_survives_the_wire() {
-        let claim = Claim { protocol: 1, cluster: OURS, from: MemberId(u64::MAX), to: MemberId(3) };
-        let mut metadata = MetadataMap::new();
-        claim.write(&mut metadata);
-        assert_eq!(Claim::read(&metadata).unwrap(), claim);
+        for way in [Way::Direct, Way::Over(MemberId(7)), Way::PassedOnBy(MemberId(8))] {
+            let (from, to) = (MemberId(u64::MAX), MemberId(3));
+            let claim = Claim { protocol: 1, cluster: OURS, from, to, way };
+            let mut metadata = MetadataMap::new();
+            claim.write(&mut metadata);
+            assert_eq!(Claim::read(&metadata).unwrap(), claim);
+        }
         assert!(Claim::read(&MetadataMap::new()).is_err());
     }
 

@@ -17,11 +17,12 @@ use super::{
     handshake::{self, Called, Claim, Verdict},
     open,
     proto::Frame,
+    relay::Relay,
     snapshot,
-    transport::{Frames, Method, Pipe},
+    transport::{Frames, Method, Pipe, Upload},
 };
 use crate::{
-    failpoints::{Step, pass},
+    failpoints::{Step, pass_between},
     store::Inner,
     types::MemberId,
 };
@@ -106,9 +107,9 @@ impl Service {
         self.complaints.clone()
     }
 
-    /// Admits a call, or says why not.
-    fn admit(&self, caller: &Caller, greeting: bool) -> Result<(), Status> {
-        pass(Step::PeerServe).map_err(stopped)?;
+    /// Judges a call, or says why it is refused.
+    fn judge(&self, caller: &Caller, greeting: bool) -> Result<Verdict, Status> {
+        pass_between(Step::PeerServe, caller.claim.last_hop()).map_err(stopped)?;
         let claim = &caller.claim;
         let own = &self.inner.identified;
         if let Some(reason) = own.expelled() {
@@ -121,35 +122,41 @@ impl Service {
             removed: self.inner.shared.is_removed(claim.from),
             greeting,
         };
-        match handshake::judge(claim, &called) {
-            Ok(Verdict::Admit) => {}
-            Ok(Verdict::Adopt) => {
-                let adopted =
-                    own.adopt(claim.cluster).map_err(|e| Status::internal(e.to_string()))?;
-                if !adopted {
-                    return Err(Status::failed_precondition("it joined another cluster just now"));
-                }
-                tracing::info!(cluster = format!("{:016x}", claim.cluster.id), "joined a cluster");
+        let verdict = handshake::judge(claim, &called).map_err(|stranger| {
+            self.complaints.say(&claim.from.to_string(), &stranger);
+            stranger.status()
+        })?;
+        if verdict == Verdict::Adopt {
+            let adopted = own.adopt(claim.cluster).map_err(|e| Status::internal(e.to_string()))?;
+            if !adopted {
+                return Err(Status::failed_precondition("it joined another cluster just now"));
             }
-            Err(stranger) => {
-                self.complaints.say(&claim.from.to_string(), &stranger);
-                return Err(stranger.status());
-            }
+            tracing::info!(cluster = format!("{:016x}", claim.cluster.id), "joined a cluster");
         }
         if let Some(session) = &caller.session {
-            session.0.lock().get_or_insert(claim.from);
+            session.0.lock().get_or_insert(claim.last_hop());
         }
-        Ok(())
+        Ok(verdict)
     }
 
-    /// Admits a request that a member has on behalf of its callers: one that was removed has none.
-    fn admit_member(&self, caller: &Caller) -> Result<(), Status> {
-        self.admit(caller, false)?;
-        let from = caller.claim.from;
-        if self.inner.is_member(from) {
+    /// What becomes of a call: it is served, or passed on to whom it is for.
+    fn admit(&self, caller: &Caller, greeting: bool) -> Result<Option<Relay>, Status> {
+        match self.judge(caller, greeting)? {
+            Verdict::Admit | Verdict::Adopt => Ok(None),
+            Verdict::PassOn => {
+                self.check_member(caller.claim.from)?;
+                self.check_member(caller.claim.to)?;
+                Ok(Some(Relay::new(&self.inner.peers, caller.claim, self.shutdown.clone())))
+            }
+        }
+    }
+
+    /// A request that a member has on behalf of its callers: one that was removed has none.
+    fn check_member(&self, member: MemberId) -> Result<(), Status> {
+        if self.inner.is_member(member) {
             return Ok(());
         }
-        Err(Status::permission_denied(format!("{from} is no member of this cluster")))
+        Err(Status::permission_denied(format!("{member} is no member of this cluster")))
     }
 
     /// Answers a question.
@@ -160,9 +167,11 @@ impl Service {
         question: Frame,
     ) -> Result<Frame, Status> {
         let raft = &self.inner.raft;
-        match method {
-            Method::Administer | Method::Lease | Method::Examine => self.admit_member(caller)?,
-            _ => self.admit(caller, method == Method::Hello)?,
+        if let Some(relay) = self.admit(caller, method == Method::Hello)? {
+            return relay.ask(method, question).await;
+        }
+        if matches!(method, Method::Administer | Method::Lease | Method::Examine) {
+            self.check_member(caller.claim.from)?;
         }
         match method {
             Method::Hello => {
@@ -210,29 +219,30 @@ impl Service {
         caller: &Caller,
         frames: Frames,
     ) -> Result<Frames, Status> {
+        if let Some(relay) = self.admit(caller, false)? {
+            return Ok(relay.stream(what, frames));
+        }
+        let claim = caller.claim;
         match what {
-            Pipe::Append => self.append(caller, frames),
+            Pipe::Append => self.append(claim, frames),
             Pipe::Propose => {
-                self.admit_member(caller)?;
-                let from = caller.claim.from;
-                Ok(forward::serve(&self.inner, from, frames, forward::propose))
+                self.check_member(claim.from)?;
+                Ok(forward::serve(&self.inner, claim, frames, forward::propose))
             }
             Pipe::ReadIndex => {
-                self.admit_member(caller)?;
-                let from = caller.claim.from;
-                Ok(forward::serve(&self.inner, from, frames, forward::read_index))
+                self.check_member(claim.from)?;
+                Ok(forward::serve(&self.inner, claim, frames, forward::read_index))
             }
         }
     }
 
-    fn append(&self, caller: &Caller, frames: Frames) -> Result<Frames, Status> {
-        self.admit(caller, false)?;
+    fn append(&self, claim: Claim, frames: Frames) -> Result<Frames, Status> {
         self.refuse_when_full()?;
         let inner = self.inner.clone();
         // A message that cannot be read ends the stream: the leader begins again. So does one for
         // which there is no room.
         let requests = tokio_stream::StreamExt::map_while(frames, move |read| {
-            pass(Step::PeerServe).ok()?;
+            pass_between(Step::PeerServe, claim.last_hop()).ok()?;
             inner.pulse.heard();
             if !inner.health.may_append() {
                 return None;
@@ -258,7 +268,9 @@ impl Service {
 
     /// Takes a snapshot in.
     pub(crate) async fn install(&self, caller: &Caller, parts: Frames) -> Result<Frame, Status> {
-        self.admit(caller, false)?;
+        if let Some(relay) = self.admit(caller, false)? {
+            return relay.upload(Upload::InstallSnapshot, parts).await;
+        }
         self.refuse_when_full()?;
         let (vote, snapshot) = self.snapshots.receive(caller.claim.from, parts).await?;
         let answer =

@@ -5,7 +5,8 @@ use std::{
     task::{Context, Poll},
 };
 
-use futures::{Stream, future::BoxFuture, stream::BoxStream};
+use futures::{Stream, StreamExt, future::BoxFuture, stream::BoxStream};
+use kontiki_base::CancellationToken;
 use tonic::Status;
 
 use super::{handshake::Claim, proto::Frame};
@@ -63,6 +64,18 @@ pub(crate) struct Call {
     pub(crate) lane: Lane,
     /// Who speaks to whom.
     pub(crate) claim: Claim,
+    /// Cancelled when there is a better way: a stream that takes this one ends.
+    pub(super) ended: Option<CancellationToken>,
+}
+
+impl Call {
+    /// A stream's answers, for as long as its way is the right one.
+    pub(super) fn while_best(&self, answers: Frames) -> Frames {
+        match self.ended.clone() {
+            Some(ended) => answers.take_until(ended.cancelled_owned()).boxed(),
+            None => answers,
+        }
+    }
 }
 
 /// Frames from a peer; one that cannot be read ends them.

@@ -273,7 +273,7 @@ impl Network {
         let mut state = self.state.lock();
         let endpoint = state.listening.get(&call.address).cloned();
         let endpoint = endpoint.ok_or_else(|| broken("connection refused"))?;
-        state.sessions.insert((from, endpoint.host), call.claim.from);
+        state.sessions.insert((from, endpoint.host), call.claim.last_hop());
         Ok(endpoint)
     }
 

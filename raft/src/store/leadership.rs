@@ -32,6 +32,7 @@ pub(super) async fn follow(inner: Arc<Inner>, shutdown: CancellationToken) -> Re
                 inner.peers.learn(MemberId(*id), &node.peer_address);
                 others.extend((*id != server.id).then_some(MemberId(*id)));
             }
+            inner.peers.know(&others);
             let leads = server.state == ServerState::Leader;
             let leadership = observe(&server, data.borrow_and_update().last_applied.as_ref());
             (leads, leadership, others)

@@ -18,8 +18,8 @@ use kontiki_base::{
     tls::{Identity, Roots},
 };
 use kontiki_raft::{
-    Consistency, Error, KeyRange, Member, MemberId, Options, PeerTls, RangeRequest, Refusal,
-    Revision, Start, Store, Timing, Tuning, WatchRequest, failpoints,
+    Consistency, Error, KeyRange, LeaseGrant, LeaseId, Member, MemberId, Options, PeerTls,
+    RangeRequest, Refusal, Revision, Start, Store, Timing, Tuning, WatchRequest, failpoints,
 };
 use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, kill_process};
@@ -123,6 +123,15 @@ async fn obey(store: &Store, order: &str) -> Result<String, Error> {
             store.add_member(member).await.map(done)
         }
         ["remove", id] => store.remove_member(MemberId(id.parse().unwrap())).await.map(done),
+        ["grant", seconds] => {
+            let ttl = Duration::from_secs(seconds.parse().unwrap());
+            let grant = LeaseGrant { id: None, ttl, together: false };
+            Ok(store.lease_grant(grant).await?.id.0.to_string())
+        }
+        ["renew", lease] => {
+            let renewed = store.lease_keep_alive(LeaseId(lease.parse().unwrap())).await?;
+            Ok(renewed.as_secs().to_string())
+        }
         ["purge"] => store.snapshot_and_purge().await.map(done),
         ["transfer"] => store.transfer_leadership().await.map(done),
         ["trap", traps @ ..] => {
@@ -152,6 +161,7 @@ fn tell(store: &Store, words: &[&str]) -> String {
             leader.map_or(0, |leader| leader.0).to_string()
         }
         ["serves"] => store.is_ready().to_string(),
+        ["term"] => store.term().to_string(),
         ["leads"] => store.leadership().borrow().fence.is_some().to_string(),
         ["metric", name] => {
             let text = kontiki_base::telemetry::metrics_text();
