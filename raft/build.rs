@@ -4,7 +4,8 @@
 use std::{env, path::PathBuf};
 
 /// Services of etcd's API, by file.
-const ETCD: &[&str] = &["auth", "cluster", "kv", "lease", "lock", "maintenance", "watch"];
+const ETCD: &[&str] =
+    &["auth", "cluster", "election", "kv", "lease", "lock", "maintenance", "watch"];
 
 fn main() -> std::io::Result<()> {
     println!("cargo::rerun-if-changed=proto");

@@ -90,6 +90,10 @@ pub(crate) struct ServerSettings {
     #[arg(long, env = "KONTIKI_RETENTION_REVISIONS", value_name = "NUMBER")]
     #[serde(skip_serializing_if = "Option::is_none")]
     retention_revisions: Option<u64>,
+    /// How often quiet watches of etcd's API that ask for progress hear of it [default: 10m]
+    #[arg(long, env = "KONTIKI_WATCH_PROGRESS_NOTIFY_INTERVAL", value_name = "TIME", value_parser = duration::parse)]
+    #[serde(skip_serializing_if = "Option::is_none", with = "duration::option")]
+    watch_progress_notify_interval: Option<Duration>,
     /// Addresses of pods [default: 10.42.0.0/16]
     #[arg(long, env = "KONTIKI_CLUSTER_CIDR", value_name = "CIDR", value_delimiter = ',')]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -239,6 +243,7 @@ pub(crate) struct Server {
     pub(crate) snapshot_rate: u64,
     pub(crate) cluster_version: Option<u32>,
     pub(crate) retention: Retention,
+    pub(crate) watch_progress_notify_interval: Duration,
     pub(crate) with_agent: bool,
     pub(crate) cluster: ClusterSettings,
     pub(crate) node_monitor_grace_period: Duration,
@@ -327,6 +332,12 @@ impl Server {
             settings.snapshot_rate != Some(0),
             "--snapshot-rate 0 would let no server ever catch up"
         );
+        let watch_progress_notify_interval =
+            settings.watch_progress_notify_interval.unwrap_or(second * 600);
+        ensure!(
+            !watch_progress_notify_interval.is_zero(),
+            "--watch-progress-notify-interval 0 would tell of nothing but progress"
+        );
         if let Some(address) = settings.advertise_address {
             ensure!(
                 !address.is_unspecified(),
@@ -344,6 +355,7 @@ impl Server {
             snapshot_rate: u64::from(settings.snapshot_rate.unwrap_or(100)) * 1_000_000,
             cluster_version: settings.cluster_version,
             retention,
+            watch_progress_notify_interval,
             with_agent: !settings.no_agent.unwrap_or(false) && !cluster.store_only,
             cluster,
             node_monitor_grace_period: settings.node_monitor_grace_period.unwrap_or(second * 40),

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! server     TLS, connections, and which service a path belongs to; health, version, metrics
-//!   kv, lease, cluster, maintenance, auth, watch, lock    one file per service
+//!   kv, lease, cluster, maintenance, auth, watch,
+//!   lock, election            one file per service; these two on `queue`
 //!     requests   what clients send, checked and in the store's words: pure
 //!     answers    what the store said, in etcd's words: pure
 //!     errors     etcd's codes and texts
@@ -16,15 +17,19 @@ mod answers;
 mod api;
 mod auth;
 mod cluster;
+mod election;
 mod errors;
 mod kv;
 mod lease;
 mod lock;
 mod maintenance;
 mod plain;
+mod queue;
 mod requests;
 mod server;
 mod watch;
+
+use std::time::Duration;
 
 use bytes::Bytes;
 use kontiki_base::tls::{Identity, Roots};
@@ -44,6 +49,8 @@ pub struct Options {
     /// Keys below this prefix are somebody's who writes them in another way: they can be read
     /// and watched here, not written.
     pub read_only: Option<Bytes>,
+    /// How often watches that ask for progress hear of it while nothing happens to them.
+    pub progress_notify_interval: Duration,
 }
 
 /// Generated from `proto/etcd/`.
@@ -63,6 +70,9 @@ mod proto {
     }
     pub(super) mod etcdserverpb {
         tonic::include_proto!("etcdserverpb");
+    }
+    pub(super) mod v3electionpb {
+        tonic::include_proto!("v3electionpb");
     }
     pub(super) mod v3lockpb {
         tonic::include_proto!("v3lockpb");

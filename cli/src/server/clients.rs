@@ -1,7 +1,7 @@
 //! The store's port: etcd's API for whoever holds a certificate of the store's authority, and a
 //! file that tells etcdctl how to get there.
 
-use std::{path::Path, sync::Mutex};
+use std::{path::Path, sync::Mutex, time::Duration};
 
 use anyhow::{Context, Result, anyhow};
 use kontiki_base::{
@@ -21,13 +21,18 @@ const ENVIRONMENT: &str = "etcdctl.env";
 pub(super) struct Clients {
     listener: Mutex<Option<TcpListener>>,
     read_only: Option<String>,
+    progress_notify_interval: Duration,
 }
 
 impl Clients {
     pub(super) async fn listen(config: &Server, folder: &Path) -> Result<Clients> {
         let listener = super::listen(config.store_listen(), "--store-port").await?;
         publish(config, folder)?;
-        Ok(Clients { listener: Mutex::new(Some(listener)), read_only: None })
+        Ok(Clients {
+            listener: Mutex::new(Some(listener)),
+            read_only: None,
+            progress_notify_interval: config.watch_progress_notify_interval,
+        })
     }
 
     /// Keeps clients from writing what the API server writes below `prefix`.
@@ -49,6 +54,7 @@ impl Clients {
             identity: identities.peer.clone(),
             roots: roots.clone(),
             read_only: self.read_only.clone().map(Into::into),
+            progress_notify_interval: self.progress_notify_interval,
         };
         etcd::serve(store, listener, options, tasks).map_err(|error| anyhow!(render(&error)))
     }

@@ -48,6 +48,12 @@ answers! {
     VALUE_PROVIDED        InvalidArgument    "value is provided";
 }
 
+/// What etcd's own library for elections says, which has no codes.
+pub(super) const MISSING_LEADER_KEY: Answer =
+    Answer(Code::Unknown, "\"leader\" field must be provided");
+pub(super) const NOBODY_ELECTED: Answer = Answer(Code::Unknown, "election: no leader");
+pub(super) const NOT_ELECTED: Answer = Answer(Code::Unknown, "election: not leader");
+
 impl From<Answer> for Status {
     fn from(Answer(code, text): Answer) -> Status {
         Status::new(code, text)

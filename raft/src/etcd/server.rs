@@ -34,6 +34,7 @@ use super::{
     api::Api,
     auth::NoAuth,
     cluster::Members,
+    election::Elections,
     kv::Keys,
     lease::Leases,
     lock::Locks,
@@ -46,10 +47,12 @@ use super::{
             lease_server::LeaseServer, maintenance_server::MaintenanceServer,
             watch_server::WatchServer,
         },
+        v3electionpb::election_server::ElectionServer,
         v3lockpb::lock_server::LockServer,
     },
+    queue::Queues,
     requests::REQUEST_BYTES_MAX,
-    watch::{self, Watches},
+    watch::Watches,
 };
 use crate::{error::Error, store::Store};
 
@@ -98,8 +101,9 @@ pub fn serve(
     )
     .map_err(|error| refused(error.to_string()))?;
     let api = Api::new(store.clone(), options.read_only, tasks.shutdown());
+    let progress_every = options.progress_notify_interval;
     let reporter = HealthReporter::new();
-    let services = Services::new(api.clone(), reporter.clone(), tasks)
+    let services = Services::new(api.clone(), progress_every, reporter.clone(), tasks)
         .map_err(|error| refused(format!("the API's descriptors: {error}")))?;
     tasks.spawn_infallible(HEALTH, report(api, reporter));
     let accepting = Accepting {
@@ -146,6 +150,7 @@ macro_rules! bounded {
 impl Services {
     fn new(
         api: Api,
+        progress_every: Duration,
         reporter: HealthReporter,
         tasks: &Tasks,
     ) -> Result<Services, tonic_reflection::server::Error> {
@@ -157,10 +162,12 @@ impl Services {
         let health = tonic_health::pb::health_server::HealthServer::new(
             HealthService::from_health_reporter(reporter),
         );
+        let queues = Queues { api: api.clone(), tasks: tasks.clone() };
         let others = Routes::new(bounded!(ClusterServer, Members(api.clone())))
             .add_service(bounded!(MaintenanceServer, Care(api.clone())))
             .add_service(bounded!(AuthServer, NoAuth(api.clone())))
-            .add_service(bounded!(LockServer, Locks { api: api.clone(), tasks: tasks.clone() }))
+            .add_service(bounded!(ElectionServer, Elections(queues.clone())))
+            .add_service(bounded!(LockServer, Locks(queues)))
             .add_service(health)
             .add_service(reflection().build_v1()?)
             .add_service(reflection().build_v1alpha()?)
@@ -168,7 +175,7 @@ impl Services {
         Ok(Services {
             kv: bounded!(KvServer, Keys(api.clone())),
             lease: bounded!(LeaseServer, Leases(api.clone())),
-            watch: bounded!(WatchServer, Watches::new(api.clone(), watch::PROGRESS_EVERY)),
+            watch: bounded!(WatchServer, Watches::new(api.clone(), progress_every)),
             others,
             api,
         })

@@ -26,9 +26,6 @@ use super::{
     proto::etcdserverpb::{WatchRequest, watch_server::Watch},
 };
 
-/// How often watches that ask for it hear of progress, unless configured: etcd's.
-pub(super) const PROGRESS_EVERY: Duration = Duration::from_secs(600);
-
 /// The service.
 pub(super) struct Watches {
     api: Api,

@@ -5,7 +5,8 @@ use std::ffi::OsString;
 use anyhow::{Context, Result, ensure};
 use etcd_client::{
     Client, Compare, CompareOp, DeleteOptions, GetOptions, LeaseGrantOptions,
-    LeaseTimeToLiveOptions, LockOptions, PutOptions, Txn, TxnOp,
+    LeaseTimeToLiveOptions, LockOptions, ProclaimOptions, PutOptions, ResignOptions, Txn, TxnOp,
+    WatchOptions,
 };
 use kontiki_tests::{command, etcdctl::Etcdctl, eventually, server::Server};
 use tokio::task::JoinSet;
@@ -47,6 +48,7 @@ async fn a_store_of_one_member_serves_a_library_and_survives_a_restart() -> Resu
     assert_eq!(done.op_responses().len(), 3);
     client.lease_revoke(77).await?;
     locks(&client).await?;
+    elections(&client).await?;
 
     server.signal("TERM")?;
     assert!(server.ended().await?.success(), "{}", server.log());
@@ -81,6 +83,73 @@ async fn locks(client: &Client) -> Result<()> {
     assert_ne!(next.key(), held.key());
     first.unlock(next.key()).await?;
     assert_eq!(first.get("mutex/", Some(queue)).await?.count(), 0);
+    Ok(())
+}
+
+/// Somebody leads, is seen to, says something new, and is followed by who waits.
+async fn elections(client: &Client) -> Result<()> {
+    let (mut first, mut second, mut third) = (client.clone(), client.clone(), client.clone());
+    let nobody = first.leader("throne").await;
+    assert_eq!(refusal(nobody), Some((2, "election: no leader".to_owned())));
+    let mut seen = third.observe("throne").await?;
+    let lease = first.lease_grant(60, None).await?.id();
+    let elected = first.campaign("throne", "one", lease).await?;
+    let key = elected.leader().context("no key")?.clone();
+    assert_eq!(key.key(), format!("throne/{lease:x}").as_bytes());
+    assert_eq!((key.name(), key.lease()), (b"throne".as_ref(), lease));
+    // Whoever leads already is told so, and what it says now counts.
+    let again = first.campaign("throne", "two", lease).await?;
+    assert_eq!(again.leader().context("no key")?.rev(), key.rev());
+    let mut waiting = JoinSet::new();
+    waiting.spawn(async move { second.campaign("throne", "three", 0).await });
+    let queue = GetOptions::new().with_prefix().with_count_only();
+    eventually("somebody in the queue", || {
+        let (mut client, queue) = (client.clone(), queue.clone());
+        async move {
+            ensure!(client.get("throne/", Some(queue)).await?.count() == 2);
+            Ok(())
+        }
+    })
+    .await?;
+    let options = || ProclaimOptions::new().with_leader(key.clone());
+    first.proclaim("still me", Some(options())).await?;
+    let leads = first.leader("throne").await?;
+    assert_eq!(leads.kv().context("no leader")?.value(), b"still me");
+    assert!(waiting.try_join_next().is_none());
+    first.resign(Some(ResignOptions::new().with_leader(key.clone()))).await?;
+    let next = waiting.join_next().await.context("nobody waits")???;
+    let next = next.leader().context("no key")?.clone();
+    assert_ne!(next.key(), key.key());
+    // Who leads no more says nothing more; to resign twice is no mistake.
+    let late = first.proclaim("me again", Some(options())).await;
+    assert_eq!(refusal(late), Some((2, "election: not leader".to_owned())));
+    first.resign(Some(ResignOptions::new().with_leader(key))).await?;
+    let mut said = Vec::new();
+    while said.len() < 4 {
+        let seen = seen.message().await?.context("the observation ended")?;
+        said.push(String::from_utf8(seen.kv().context("no leader")?.value().to_vec())?);
+    }
+    assert_eq!(said, ["one", "two", "still me", "three"]);
+    first.lease_revoke(next.lease()).await?;
+    let nobody = first.leader("throne").await;
+    assert_eq!(refusal(nobody), Some((2, "election: no leader".to_owned())));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn quiet_watches_hear_of_progress_as_often_as_configured() -> Result<()> {
+    let flags = ["--store-only", "--watch-progress-notify-interval", "200ms"];
+    let mut server = Server::new("progress")?.with(&flags);
+    server.start_ready().await?;
+    let mut client = connect(&server).await?;
+    let mut told = client.watch("a", Some(WatchOptions::new().with_progress_notify())).await?;
+    let revision = client.put("b", "x", None).await?.header().context("no header")?.revision();
+    for _ in 0..3 {
+        let progress = told.message().await?.context("the watch ended")?;
+        assert!(progress.events().is_empty() && !progress.canceled(), "{progress:?}");
+    }
+    let progress = told.message().await?.context("the watch ended")?;
+    assert_eq!(progress.header().context("no header")?.revision(), revision);
     Ok(())
 }
 
