@@ -23,6 +23,8 @@ use crate::types::MemberId;
 const PATIENCE: Duration = Duration::from_millis(500);
 /// How often the direct way is tried meanwhile.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
+/// The same until another way has led there: most likely the member is down, and will be back.
+const PROBE_OFTEN: Duration = Duration::from_millis(100);
 /// When nobody else reaches the member either, how long nobody else is asked.
 const REST: Duration = Duration::from_secs(3);
 
@@ -43,17 +45,17 @@ struct Detour {
     /// Cancelled when it is given up: streams that take it end.
     ended: CancellationToken,
     probed: Instant,
+    /// The member was reached on it.
+    proven: bool,
 }
 
-/// What a report changes.
+/// What a report changes, for people to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Turn {
     /// The member is reached over another.
     Over(MemberId),
     /// It is reached directly again.
     Direct,
-    /// Nobody reaches it.
-    Nobody,
 }
 
 impl Route {
@@ -61,43 +63,54 @@ impl Route {
         self.over.as_ref().map(|over| over.by)
     }
 
-    fn failed(&mut self, by: Option<MemberId>, others: &[MemberId], now: Instant) -> Option<Turn> {
+    fn failed(&mut self, by: Option<MemberId>, others: &[MemberId], now: Instant) {
         // What failed on a way that is not taken any more says nothing about this one.
         if by != self.by() || self.rests_until.is_some_and(|until| now < until) {
-            return None;
+            return;
         }
         let since = *self.failing.get_or_insert(now);
         if now < since + PATIENCE {
-            return None;
+            return;
         }
         self.leave();
         self.tried.extend(by);
         let Some(next) = others.iter().find(|other| !self.tried.contains(other)) else {
             self.tried.clear();
             self.rests_until = Some(now + REST);
-            return by.map(|_| Turn::Nobody);
+            return;
         };
-        self.over = Some(Detour { by: *next, ended: CancellationToken::new(), probed: now });
-        Some(Turn::Over(*next))
+        let ended = CancellationToken::new();
+        self.over = Some(Detour { by: *next, ended, probed: now, proven: false });
     }
 
     fn succeeded(&mut self, by: Option<MemberId>) -> Option<Turn> {
-        if by == self.by() {
-            self.failing = None;
-            self.tried.clear();
-        } else if by.is_none() {
-            self.leave();
+        if by.is_none() {
+            let detour = self.leave();
             *self = Route::default();
-            return Some(Turn::Direct);
+            return detour.is_some_and(|detour| detour.proven).then_some(Turn::Direct);
         }
-        None
+        let over = self.over.as_mut().filter(|over| by == Some(over.by))?;
+        let news = !std::mem::replace(&mut over.proven, true);
+        let turn = news.then_some(Turn::Over(over.by));
+        self.failing = None;
+        self.tried.clear();
+        turn
     }
 
-    fn leave(&mut self) {
+    fn leave(&mut self) -> Option<Detour> {
         self.failing = None;
-        if let Some(over) = self.over.take() {
-            over.ended.cancel();
+        self.over.take().inspect(|over| over.ended.cancel())
+    }
+
+    /// Whether the direct way should be tried now, beside the one that is taken.
+    fn probes(&mut self, now: Instant) -> bool {
+        let Some(over) = &mut self.over else { return false };
+        let every = if over.proven { PROBE_EVERY } else { PROBE_OFTEN };
+        let due = now >= over.probed + every;
+        if due {
+            over.probed = now;
         }
+        due
     }
 }
 
@@ -109,7 +122,8 @@ pub(super) struct Routes {
     others: Mutex<Vec<MemberId>>,
 }
 
-/// The way that a call takes now.
+/// The way that a call takes now: the direct one, unless there is something to say.
+#[derive(Default)]
 pub(super) struct Taken {
     pub(super) by: Option<MemberId>,
     /// Cancelled when another way is taken.
@@ -126,14 +140,9 @@ impl Routes {
 
     pub(super) fn take(&self, to: MemberId) -> Taken {
         let mut routes = self.routes.lock();
-        let Some(over) = routes.get_mut(&to).and_then(|route| route.over.as_mut()) else {
-            return Taken { by: None, ended: None, probe: false };
-        };
-        let now = Instant::now();
-        let probe = now >= over.probed + PROBE_EVERY;
-        if probe {
-            over.probed = now;
-        }
+        let Some(route) = routes.get_mut(&to) else { return Taken::default() };
+        let probe = route.probes(Instant::now());
+        let Some(over) = &route.over else { return Taken::default() };
         Taken { by: Some(over.by), ended: Some(over.ended.clone()), probe }
     }
 
@@ -146,7 +155,8 @@ impl Routes {
             } else {
                 let others = self.others.lock();
                 let others: Vec<MemberId> = others.iter().copied().filter(|m| *m != to).collect();
-                routes.entry(to).or_default().failed(by, &others, Instant::now())
+                routes.entry(to).or_default().failed(by, &others, Instant::now());
+                None
             }
         };
         match turn {
@@ -154,7 +164,6 @@ impl Routes {
                 tracing::info!(member = %to, %by, "the member is asked by way of another");
             }
             Some(Turn::Direct) => tracing::info!(member = %to, "the member is reached directly"),
-            Some(Turn::Nobody) => tracing::info!(member = %to, "nobody else reaches the member"),
             None => {}
         }
     }
@@ -175,13 +184,20 @@ mod tests {
     async fn a_link_that_stays_down_is_walked_round_until_it_is_up() {
         let start = Instant::now();
         let mut route = Route::default();
-        assert_eq!(route.failed(None, &[A, B], start), None);
-        assert_eq!(route.failed(None, &[A, B], after(499, start)), None, "a fail-over");
-        assert_eq!(route.failed(None, &[A, B], after(500, start)), Some(Turn::Over(A)));
+        route.failed(None, &[A, B], start);
+        route.failed(None, &[A, B], after(499, start));
+        assert_eq!(route.by(), None, "a fail-over");
+        route.failed(None, &[A, B], after(500, start));
+        assert_eq!(route.by(), Some(A));
         let ended = route.over.as_ref().unwrap().ended.clone();
-        // Late word of the direct way changes nothing, nor does good word of this one.
-        assert_eq!(route.failed(None, &[A, B], after(2_000, start)), None);
-        assert_eq!(route.succeeded(Some(A)), None);
+        assert!(!route.probes(after(599, start)));
+        assert!(route.probes(after(600, start)), "it may be back at any time");
+        assert_eq!(route.succeeded(Some(A)), Some(Turn::Over(A)));
+        assert_eq!(route.succeeded(Some(A)), None, "that is known");
+        assert!(!route.probes(after(1_599, start)));
+        assert!(route.probes(after(1_600, start)));
+        // Late word of the direct way changes nothing.
+        route.failed(None, &[A, B], after(2_000, start));
         assert!(!ended.is_cancelled());
         assert_eq!(route.succeeded(None), Some(Turn::Direct));
         assert!(ended.is_cancelled());
@@ -192,22 +208,28 @@ mod tests {
     async fn who_reaches_the_member_no_better_is_not_asked_for_a_while() {
         let start = Instant::now();
         let mut route = Route::default();
-        let mut turns = Vec::new();
+        let mut ways = vec![(0, None)];
         for millis in (0..6_000).step_by(100) {
             let by = route.by();
-            if let Some(turn) = route.failed(by, &[A, B], after(millis, start)) {
-                turns.push((millis, turn));
+            route.failed(by, &[A, B], after(millis, start));
+            if route.by() != by {
+                ways.push((millis, route.by()));
             }
         }
         let expected = [
-            (500, Turn::Over(A)),
-            (1_100, Turn::Over(B)),
-            (1_700, Turn::Nobody),
-            (5_200, Turn::Over(A)),
-            (5_800, Turn::Over(B)),
+            (0, None),
+            (500, Some(A)),
+            (1_100, Some(B)),
+            (1_700, None),
+            (5_200, Some(A)),
+            (5_800, Some(B)),
         ];
-        assert_eq!(turns, expected);
-        assert_eq!(Route::default().failed(None, &[], start), None, "there is nobody else");
+        assert_eq!(ways, expected);
+        assert_eq!(route.succeeded(None), None, "nobody was told that it was away");
+        let mut alone = Route::default();
+        alone.failed(None, &[], start);
+        alone.failed(None, &[], after(900, start));
+        assert_eq!(alone.by(), None);
     }
 
     #[tokio::test]
@@ -216,6 +238,7 @@ mod tests {
         let mut route = Route::default();
         route.failed(None, &[A], start);
         route.succeeded(None);
-        assert_eq!(route.failed(None, &[A], after(700, start)), None);
+        route.failed(None, &[A], after(700, start));
+        assert_eq!(route.by(), None);
     }
 }
