@@ -7,6 +7,7 @@
 pub(crate) mod damage;
 pub(crate) mod latency;
 pub(crate) mod space;
+mod table;
 mod wal;
 
 pub(crate) use self::{

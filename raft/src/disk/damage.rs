@@ -12,7 +12,7 @@ use std::{
 use rocksdb::ErrorKind;
 use tokio::sync::watch;
 
-use super::wal;
+use super::{table, wal};
 
 /// What an operator does about it.
 pub(crate) const ADVICE: &str = "this member cannot be repaired from itself: stop it, remove it \
@@ -74,6 +74,12 @@ pub(crate) fn explain(folder: &Path, error: rocksdb::Error) -> io::Error {
         return error;
     }
     let text = error.to_string();
+    if text.contains("/MANIFEST-")
+        && !text.contains(".sst")
+        && let Some(tables) = table::damaged(folder, &files(folder, "sst"))
+    {
+        return found(format!("{text} What is damaged is {tables}"));
+    }
     if ["/MANIFEST-", ".sst", "CURRENT"].iter().any(|file| text.contains(file)) {
         return found(text);
     }

@@ -173,10 +173,7 @@ async fn damaged_files_are_refused_by_name_or_do_no_harm() {
                 Outcome::Refused(why) | Outcome::Stopped(why) => {
                     found[1] += 1;
                     // A log that is cut or gone is told by the mark, or by what is missing.
-                    // Of a table whose properties are damaged RocksDB names the manifest.
-                    let table = kind == ".sst" && why.contains("MANIFEST-");
-                    let named =
-                        table || why.contains(name) || why.contains("had been made durable");
+                    let named = why.contains(name) || why.contains("had been made durable");
                     if !named || !why.contains("let it join again") {
                         wrong.push(format!("{folder}/{name} {how:?}: {why}"));
                     }
