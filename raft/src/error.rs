@@ -161,7 +161,8 @@ pub enum Refusal {
         /// The store's.
         current: Revision,
     },
-    /// A delete takes more than fits into one transaction.
+    /// A delete takes more than fits into one transaction. One that is a transaction by itself
+    /// and asks for no previous values is done in several instead.
     #[error("more than {bytes_max} bytes cannot be deleted at once")]
     TooLarge {
         /// The bound.

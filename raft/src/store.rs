@@ -7,6 +7,7 @@
 mod administering;
 mod compactor;
 mod compare;
+mod deleting;
 mod discovery;
 mod health;
 mod leadership;
@@ -117,7 +118,8 @@ impl Store {
 
     /// Executes a transaction. It is applied at most once, and acknowledged once it is durable on
     /// a majority. After [`Error::Timeout`] it may or may not have happened. One that only reads
-    /// is answered from this member's state, as fresh as a linearizable read.
+    /// is answered from this member's state, as fresh as a linearizable read. One that is nothing
+    /// but a delete of more than half a GiB is done in several, with a revision each.
     pub async fn txn(&self, txn: Txn) -> Result<TxnReply, Error> {
         if let Some(key) = mvcc::duplicates::find(&txn) {
             let key = String::from_utf8_lossy(&key).into_owned();
@@ -126,9 +128,14 @@ impl Store {
         if txn.fence.is_none() && txn.is_read_only() {
             return self.read_txn(txn).await;
         }
-        match self.0.propose(Command::Txn(txn)).await? {
-            Reply::Txn(reply) => Ok(reply),
-            other => Err(unexpected(&other)),
+        let large = deleting::alone(&txn).map(|delete| (txn.fence, delete.range.clone()));
+        match (self.0.propose(Command::Txn(txn)).await, large) {
+            (Ok(Reply::Txn(reply)), _) => Ok(reply),
+            (Ok(other), _) => Err(unexpected(&other)),
+            (Err(Error::Refused(Refusal::TooLarge { .. })), Some((fence, range))) => {
+                self.delete_in_steps(fence, range).await
+            }
+            (Err(error), _) => Err(error),
         }
     }
 

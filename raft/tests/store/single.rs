@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use kontiki_raft::{
-    Error, Fence, KeyRange, LeaseGrant, LeaseId, Refusal, Revision, Start, Txn, WatchBatch,
-    WatchError, WatchEventKind, WatchRequest,
+    Compare, Delete, Error, Fence, KeyRange, LeaseGrant, LeaseId, Op, OpResult, Refusal, Revision,
+    Start, Txn, WatchBatch, WatchError, WatchEventKind, WatchRequest,
 };
 
 use crate::lab::{Folder, Lab, all, all_at, delete, dump, put, put_if, put_with, revision};
@@ -153,4 +153,55 @@ async fn a_write_under_another_leadership_is_refused() {
     let refused = store.txn(fenced(before)).await;
     assert!(matches!(refused, Err(Error::Refused(Refusal::Fenced { .. }))), "{refused:?}");
     store.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delete_that_is_too_large_for_one_transaction_is_done_in_several() {
+    let (lab, folder) = (Lab::new(), Folder::new());
+    let store = lab.open("m1", folder.path(), Start::Bootstrap).await;
+    store.ready().await.unwrap();
+    let value = "x".repeat(1 << 20);
+    for number in 0..12 {
+        store.txn(put(&format!("a{number:02}"), &value)).await.unwrap();
+    }
+    let before = revision(&store.txn(put("b", "y")).await.unwrap());
+    let mut watch = store.watch(watch_from(before + 1)).await.unwrap();
+    let whole = Delete::new(KeyRange::prefix("a"));
+
+    // What must be one transaction is refused, and nothing has happened.
+    let previous = Delete { previous: true, ..whole.clone() };
+    let compared =
+        Txn { compares: vec![Compare::absent("c")], ..Txn::of([Op::Delete(whole.clone())]) };
+    let Op::Put(beside) = put("c", "z").success.remove(0) else { panic!("a put") };
+    for txn in [
+        Txn::of([Op::Delete(previous)]),
+        compared,
+        Txn::of([Op::Put(beside), Op::Delete(whole.clone())]),
+    ] {
+        let refused = store.txn(txn).await;
+        assert!(matches!(refused, Err(Error::Refused(Refusal::TooLarge { .. }))), "{refused:?}");
+    }
+    assert_eq!(store.revision(), Revision(before));
+
+    let done = store.txn(Txn::of([Op::Delete(whole.clone())])).await.unwrap();
+    assert!(done.succeeded);
+    assert_eq!(done.results, [OpResult::Delete { deleted: 12, previous: Vec::new() }]);
+    assert!(done.revision.0 > before + 1, "in one revision");
+    assert_eq!(dump(&store, all()).await, format!("b=y@{before}"));
+    let (mut seen, mut last) = (Vec::new(), before);
+    while seen.len() < 12 {
+        let batch = watch.recv().await.unwrap();
+        assert!(batch.revision.0 > last || batch.events.is_empty());
+        last = batch.revision.0;
+        seen.extend(batch.events.iter().map(|event| event.kv.key.clone()));
+    }
+    let all_keys: Vec<_> = (0..12).map(|number| format!("a{number:02}")).collect();
+    assert_eq!(seen, all_keys);
+    assert_eq!(last, done.revision.0);
+
+    // What fits is one transaction.
+    store.txn(put("a1", "x")).await.unwrap();
+    store.txn(put("a2", "x")).await.unwrap();
+    let once = store.txn(Txn::of([Op::Delete(whole)])).await.unwrap();
+    assert_eq!(once.revision.0, done.revision.0 + 3);
 }
