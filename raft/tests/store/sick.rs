@@ -68,6 +68,75 @@ async fn a_leader_with_a_slow_disk_gives_leadership_away_once() {
     slow.must("trap ").await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn time_outs_that_widened_narrow_again_when_the_disk_is_well() {
+    let lab = Lab::new();
+    let mut members = three(&lab).await;
+    leader_first(&mut members).await;
+    let [leader, slow, other] = members.as_slice() else { panic!("three members") };
+    let term = leader.must("term").await;
+    let timeout = async |member: &Process| {
+        let timeout = member.must("metric kontiki_store_election_timeout_seconds").await;
+        timeout.parse::<f64>().unwrap()
+    };
+    let calm = timeout(slow).await;
+    assert!(calm > 0.0, "it has not been felt yet");
+    slow.must("trap log.flush=sleep:350").await;
+    eventually("time-outs twice as wide", async || {
+        leader.must("put a x").await;
+        timeout(slow).await > calm * 1.5
+    })
+    .await;
+    slow.must("trap ").await;
+    // They may have widened twice: each step back takes ten calm seconds.
+    for step in ["narrower", "as before"] {
+        eventually(step, async || {
+            leader.must("put a y").await;
+            let now = timeout(slow).await;
+            now < calm * 1.1 || (step == "narrower" && slow.said().contains("narrow again"))
+        })
+        .await;
+    }
+    let said = slow.said();
+    assert!(said.contains("election time-outs widen"), "{said}");
+    assert!(said.contains("election time-outs narrow again"), "{said}");
+    assert_eq!(slow.must("ailments").await, "");
+    assert!((timeout(other).await - calm).abs() < f64::EPSILON, "one follower is not the others");
+    assert_eq!(leader.must("term").await, term);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_whose_disk_never_answers_is_followed_by_another() {
+    let lab = Lab::new();
+    let mut members = three(&lab).await;
+    leader_first(&mut members).await;
+    members[0].must("put a x").await;
+    let revision = level(&members).await;
+    let hung = members.remove(0);
+    hung.must("trap log.flush=sleep:3600000").await;
+    // Nobody knows what becomes of what the hung member is asked; others go on without it.
+    members[0].must("put b x").await;
+    eventually("another leader", async || {
+        let leader = members[1].number("leader").await;
+        leader != hung.id && leader != 0
+    })
+    .await;
+    assert!(hung.said().contains("handing leadership over reason=its disk is slow"));
+    for number in 0..20 {
+        members[number % 2].must(&format!("put c{number} x")).await;
+    }
+    assert_eq!(hung.must("peek a").await, "x 1", "what it had, it still tells");
+    assert_eq!(hung.must("ailments").await, "SlowDisk");
+    // A machine with such a disk is switched off, and is none the worse for it with another.
+    let back = Process::open(hung.kill().await, "").await.unwrap();
+    back.must("ready").await;
+    members.push(back);
+    assert!(level(&members).await > revision);
+    let revision = level(&members).await;
+    let order = format!("hash {revision}");
+    assert_eq!(members[2].must(&order).await, members[0].must(&order).await);
+}
+
 /// A member whose data folder is a small disk of its own, in a mount namespace of its own.
 async fn start_on_small_disk(lab: &Lab, start: Start) -> Process {
     let folder = Arc::new(Folder::new());
