@@ -45,6 +45,12 @@ pub enum Error {
         /// What was found.
         reason: String,
     },
+    /// This member was removed from its cluster: it answers nothing.
+    #[error("this member is none any more: {reason}")]
+    Removed {
+        /// Who says so.
+        reason: String,
+    },
     /// The member is stopping or has stopped.
     #[error("the store is shut down")]
     ShutDown,

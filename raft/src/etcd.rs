@@ -27,6 +27,8 @@ mod plain;
 mod queue;
 mod requests;
 mod server;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 use std::time::Duration;

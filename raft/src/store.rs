@@ -149,7 +149,7 @@ impl Store {
 
     /// Reads keys.
     pub async fn range(&self, request: RangeRequest) -> Result<RangeReply, Error> {
-        self.0.trusts_itself()?;
+        self.0.may_serve()?;
         // Looking a key up is quicker than having another thread do it.
         let small = request.query.range.single().is_some();
         if request.consistency == Consistency::Linearizable {
@@ -165,7 +165,7 @@ impl Store {
 
     /// Subscribes to changes.
     pub async fn watch(&self, request: WatchRequest) -> Result<Watch, Error> {
-        self.0.trusts_itself()?;
+        self.0.may_serve()?;
         if let Some(from) = request.from {
             let oldest = self.0.shared.applied().floor;
             if from < oldest {
@@ -178,10 +178,7 @@ impl Store {
     /// Waits until this member has applied everything that was acknowledged anywhere before the
     /// call, and says its revision.
     pub async fn read_index(&self) -> Result<Revision, Error> {
-        if let Some(reason) = self.expelled() {
-            return Err(Error::Declined { reason });
-        }
-        self.0.trusts_itself()?;
+        self.0.may_serve()?;
         let _place = self.0.read_indexes.enter()?;
         let index = self.0.read_indexes.next().await?;
         let mut applied = self.0.shared.watch_applied();
@@ -235,6 +232,29 @@ impl Store {
         self.0.ready.initialized() && self.0.health.corrupt().is_none()
     }
 
+    /// Ends when this member may serve nobody any more, with the reason: whoever is served for
+    /// longer than a request goes elsewhere.
+    pub(crate) async fn dismissed(&self) -> Error {
+        let mut expelled = self.0.identified.watch_expelled();
+        tokio::select! { biased;
+            _ = expelled.wait_for(Option::is_some) => {}
+            () = self.0.health.condemned() => {}
+        }
+        self.0.may_serve().err().unwrap_or(Error::ShutDown)
+    }
+
+    /// Removes this member, as far as it knows itself.
+    #[cfg(test)]
+    pub(crate) fn expel(&self, reason: &str) {
+        self.0.identified.expel(reason);
+    }
+
+    /// Lets this member find that its state differs from the others'.
+    #[cfg(test)]
+    pub(crate) async fn condemn(&self, finding: &str) {
+        self.0.heed(finding, true).await;
+    }
+
     /// What ails this member, for its status: nothing on a healthy one.
     pub fn ailments(&self) -> Vec<Ailment> {
         self.0.health.ailments()
@@ -283,6 +303,7 @@ impl Store {
 
     /// Makes a backup of what this member has applied, with whatever belongs to it.
     pub async fn backup(&self, attachments: Vec<Attachment>) -> Result<Backup, Error> {
+        self.0.may_serve()?;
         let cluster = self.0.identified.cluster().ok_or_else(|| Error::Declined {
             reason: "this member has not been added to a cluster yet".to_owned(),
         })?;

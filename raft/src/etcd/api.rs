@@ -98,6 +98,7 @@ impl Api {
         };
         tokio::select! { biased;
             () = self.shutdown.cancelled() => errors::STOPPED.into(),
+            error = self.store.dismissed() => errors::status(error),
             answer = leaderless, if wants_leader => answer.into(),
         }
     }

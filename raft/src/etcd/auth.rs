@@ -21,7 +21,9 @@ macro_rules! not_enabled {
                 _: Request<AuthStatusRequest>,
             ) -> Result<Response<AuthStatusResponse>, Status> {
                 let header = self.0.header_now();
-                Ok(Response::new(AuthStatusResponse { header, ..AuthStatusResponse::default() }))
+                // Where nothing was ever changed, etcd counts from 1.
+                let auth_revision = 1;
+                Ok(Response::new(AuthStatusResponse { header, enabled: false, auth_revision }))
             }
 
             $(async fn $name(&self, _: Request<$request>) -> Result<Response<$response>, Status> {

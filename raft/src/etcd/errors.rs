@@ -42,6 +42,7 @@ answers! {
     REQUEST_TOO_LARGE     InvalidArgument    "request is too large";
     STOPPED               Unavailable        "server stopped";
     TIMED_OUT             Unavailable        "request timed out";
+    TRANSFER_TIMED_OUT    Unavailable        "request timed out, leader transfer took too long";
     TOO_FEW_STARTED       FailedPrecondition "re-configuration failed due to not enough started members";
     TOO_MANY_REQUESTS     ResourceExhausted  "too many requests";
     TOO_MANY_OPERATIONS   InvalidArgument    "too many operations in txn request";
@@ -77,7 +78,7 @@ impl From<Error> for Answer {
             Error::Timeout { .. } => TIMED_OUT,
             Error::CorruptMember { .. } => CORRUPT,
             Error::TooManyRequests => TOO_MANY_REQUESTS,
-            Error::ShutDown => STOPPED,
+            Error::ShutDown | Error::Removed { .. } => STOPPED,
             Error::Declined { .. } => TOO_FEW_STARTED,
             Error::DataFolder { .. } | Error::Storage(_) | Error::Listen { .. } => CORRUPT,
         }
@@ -108,6 +109,8 @@ pub(super) fn status(error: Error) -> Status {
     match &error {
         Error::Storage(cause) => tracing::error!("a request failed: {cause}"),
         Error::Declined { reason } => return TOO_FEW_STARTED.because(reason),
+        // By its code, clients try another member.
+        Error::Removed { reason } => return STOPPED.because(reason),
         _ => {}
     }
     Answer::from(error).into()

@@ -17,6 +17,7 @@ use super::{
     },
 };
 use crate::{
+    error::Error,
     store::Ailment,
     types::{MemberId, Revision},
 };
@@ -28,6 +29,15 @@ pub(super) struct Care(pub(super) Api);
 fn fold(hash: u64) -> u32 {
     let (high, low) = (hash >> 32, hash & u64::from(u32::MAX));
     u32::try_from(high ^ low).unwrap_or_default()
+}
+
+/// Why leadership stays: etcd waits for a transferee that does not answer, and then gives up.
+fn not_moved(error: Error) -> Status {
+    match error {
+        Error::Declined { reason } => errors::TRANSFER_TIMED_OUT.because(reason),
+        Error::Timeout { .. } => errors::TRANSFER_TIMED_OUT.into(),
+        other => status(other),
+    }
 }
 
 fn signed(number: u64) -> i64 {
@@ -139,7 +149,7 @@ impl Maintenance for Care {
             return Err(errors::BAD_TRANSFEREE.into());
         }
         if target != store.id() {
-            store.move_leadership(Some(target)).await.map_err(status)?;
+            store.move_leadership(Some(target)).await.map_err(not_moved)?;
         }
         Ok(Response::new(MoveLeaderResponse { header: self.0.header_now() }))
     }
@@ -157,6 +167,15 @@ impl Maintenance for Care {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_cannot_take_over_is_told_as_etcd_tells_it() {
+        let told = not_moved(Error::Declined { reason: "b does not answer".to_owned() });
+        assert_eq!(told.code(), tonic::Code::Unavailable);
+        let text =
+            "etcdserver: request timed out, leader transfer took too long: b does not answer";
+        assert_eq!(told.message(), text);
+    }
 
     #[test]
     fn both_halves_of_a_hash_count() {

@@ -20,7 +20,7 @@ use futures::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
 pub(in crate::etcd) use self::frame::Frame;
-use self::session::Session;
+pub(in crate::etcd) use self::session::Session;
 use super::{
     api::Api,
     proto::etcdserverpb::{WatchRequest, watch_server::Watch},

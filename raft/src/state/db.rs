@@ -150,11 +150,14 @@ impl StateDisk for RocksState {
     }
 
     fn bytes(&self) -> u64 {
-        let sizes = Space::ALL.map(|space| {
-            let name = rocksdb::properties::TOTAL_SST_FILES_SIZE;
-            self.db().property_int_value_cf(&self.column(space), name).ok().flatten().unwrap_or(0)
+        use rocksdb::properties::{CUR_SIZE_ALL_MEM_TABLES, TOTAL_SST_FILES_SIZE};
+        let sizes = Space::ALL.into_iter().flat_map(|space| {
+            [TOTAL_SST_FILES_SIZE, CUR_SIZE_ALL_MEM_TABLES].map(|name| {
+                let size = self.db().property_int_value_cf(&self.column(space), name);
+                size.ok().flatten().unwrap_or(0)
+            })
         });
-        sizes.iter().sum()
+        sizes.sum()
     }
 
     fn checkpoint(&self, path: &Path) -> io::Result<()> {

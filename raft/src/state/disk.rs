@@ -38,7 +38,7 @@ pub(crate) trait StateDisk: Send + Sync {
     /// Makes everything written so far durable.
     fn flush(&self) -> io::Result<()>;
 
-    /// Bytes on disk.
+    /// Bytes of the tables, and of what is still to become one.
     fn bytes(&self) -> u64;
 
     /// Puts the files of the present state, or a slightly later one, into the new folder `path`.
@@ -112,7 +112,7 @@ impl StateDb {
         self.0.alarm()
     }
 
-    /// Bytes of the tables on disk.
+    /// Bytes of the state: tables, and what only the log has on disk yet.
     pub(crate) fn disk_bytes(&self) -> u64 {
         self.0.bytes()
     }

@@ -17,7 +17,6 @@ use super::{AppliedEntry, Shared};
 use crate::{
     environment::blocking,
     failpoints::{Step, pass},
-    metrics,
     raft_types::{Snapshot, SnapshotMeta, TypeConfig},
 };
 
@@ -89,8 +88,6 @@ pub(crate) fn take(shared: &Shared) -> io::Result<Snapshot> {
     let files = SnapshotFiles::reserve(&shared.snapshot_folder())?;
     let db = shared.db();
     db.checkpoint(files.path())?;
-    let bytes = i64::try_from(db.disk_bytes()).unwrap_or(i64::MAX);
-    metrics::store().database_bytes.set(bytes);
     // Entries may be applied meanwhile: the checkpoint itself says what it holds.
     let entry = AppliedEntry::load(&db.open_checkpoint(files.path())?.read())?;
     pass(Step::SnapshotBuilt)?;

@@ -22,7 +22,15 @@ const ADDRESSES_MAX: usize = 64;
 
 /// Looks around until a leader answers.
 pub(super) async fn run(inner: Arc<Inner>, told: Vec<String>, shutdown: CancellationToken) {
-    let found = async { while inner.read_indexes.next().await.is_err() {} };
+    let found = async {
+        while inner.read_indexes.next().await.is_err() {
+            // A member that was removed, or stops, is told so at once, however often it asks.
+            if inner.identified.expelled().is_some() {
+                return;
+            }
+            tokio::time::sleep(PAUSE_MIN).await;
+        }
+    };
     let looking = async {
         tokio::time::sleep(PATIENCE).await;
         let mut backoff = Backoff::new(PAUSE_MIN, PAUSE_MAX);

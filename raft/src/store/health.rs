@@ -127,13 +127,29 @@ pub(crate) struct Health {
     tidings: Mutex<Option<(Tidings, Instant)>>,
     /// Why this member refuses to serve.
     corrupt: OnceLock<String>,
+    condemned: CancellationToken,
 }
 
 impl Health {
     /// Of a member that may have been condemned in an earlier life.
     pub(super) fn new(corrupt: Option<String>) -> Health {
-        let corrupt = corrupt.map_or_else(OnceLock::new, OnceLock::from);
-        Health { corrupt, ..Health::default() }
+        let health = Health::default();
+        if let Some(reason) = corrupt {
+            health.condemn(&reason);
+        }
+        health
+    }
+
+    /// From here on this member refuses to serve. `false` if it did before.
+    fn condemn(&self, reason: &str) -> bool {
+        let first = self.corrupt.set(reason.to_owned()).is_ok();
+        self.condemned.cancel();
+        first
+    }
+
+    /// Ends when this member refuses to serve.
+    pub(super) async fn condemned(&self) {
+        self.condemned.cancelled().await;
     }
 
     /// Why this member refuses to serve, if it does.
@@ -245,6 +261,8 @@ impl Inner {
                 tracing::info!(?p99, ?limit, "the disk of the log is as fast as before");
             }
         }
+        let bytes = i64::try_from(self.shared.db().disk_bytes()).unwrap_or(i64::MAX);
+        metrics::store().database_bytes.set(bytes);
         metrics.fsync_p99_seconds.set(look.p99.as_secs_f64());
         metrics.disk_full.set(room as i64);
         metrics.corrupt.set(i64::from(corrupt));
@@ -355,7 +373,7 @@ impl Inner {
             return;
         }
         let reason = format!("the state of {member} differs from the majority's: {finding}");
-        if self.health.corrupt.set(reason.clone()).is_err() {
+        if !self.health.condemn(&reason) {
             return;
         }
         tracing::error!("{reason}; it refuses to serve: {}", damage::ADVICE);
@@ -367,8 +385,11 @@ impl Inner {
         }
     }
 
-    /// Refuses when this member's state is not to be believed.
-    pub(super) fn trusts_itself(&self) -> Result<(), Error> {
+    /// Refuses when this member is none any more, or its state is not to be believed.
+    pub(super) fn may_serve(&self) -> Result<(), Error> {
+        if let Some(reason) = self.identified.expelled() {
+            return Err(Error::Removed { reason });
+        }
         match self.health.corrupt() {
             None => Ok(()),
             Some(reason) => Err(Error::CorruptMember { reason: reason.to_owned() }),

@@ -25,6 +25,7 @@ use crate::{
     metrics,
     options::Tuning,
     raft_types::{MemberNode, TypeConfig},
+    types::MemberId,
 };
 
 /// A learner this close to the end of the log has caught up.
@@ -138,6 +139,13 @@ fn plan(observed: &Observed) -> Option<Change> {
     (!promoted.is_empty()).then_some(ChangeMembers::AddVoterIds(promoted))
 }
 
+/// Who is promoted by a change that [`plan`] makes, for people.
+fn promoted(change: &Change) -> String {
+    let ChangeMembers::AddVoterIds(ids) = change else { return String::new() };
+    let ids: Vec<String> = ids.iter().map(|id| MemberId(*id).to_string()).collect();
+    ids.join(", ")
+}
+
 /// Promotes learners while this member leads.
 async fn supervise(inner: Arc<Inner>, shutdown: CancellationToken) {
     let raft = inner.raft.metrics();
@@ -158,7 +166,7 @@ async fn supervise(inner: Arc<Inner>, shutdown: CancellationToken) {
                 // Behind whatever is under way, and only if it is still the right thing then.
                 let turn = inner.membership.lock().await;
                 let now = plan(&observe(&raft.borrow_watched())).filter(|now| *now == change)?;
-                tracing::info!(change = %now, "changing who votes");
+                tracing::info!(promoted = promoted(&now), "changing who votes");
                 Some(inner.change_in_turn(&turn, now, true).await)
             };
             let outcome = tokio::select! { biased;

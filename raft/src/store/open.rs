@@ -3,7 +3,10 @@
 use std::{
     io,
     path::Path,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use kontiki_base::{
@@ -61,6 +64,7 @@ pub(crate) struct Identified {
     /// The version that it speaks.
     pub(crate) version: u32,
     cluster: OnceLock<ClusterIdentity>,
+    expelling: AtomicBool,
     expelled: watch::Sender<Option<String>>,
     log: LogStore,
 }
@@ -81,13 +85,20 @@ impl Identified {
         }
         log.write_own(IDENTITY, &stored)?;
         let cluster = stored.cluster.map_or_else(OnceLock::new, OnceLock::from);
-        let expelled = watch::Sender::default();
-        Ok(Identified { member: stored.member, version, cluster, expelled, log: log.clone() })
+        Ok(Identified {
+            member: stored.member,
+            version,
+            cluster,
+            expelling: AtomicBool::new(false),
+            expelled: watch::Sender::default(),
+            log: log.clone(),
+        })
     }
 
     /// This member is none any more, for good: it neither calls nor campaigns from here on.
     pub(crate) fn expel(&self, reason: &str) {
-        if self.expelled().is_some() {
+        // Several say so at once; the first counts.
+        if self.expelling.swap(true, Ordering::Relaxed) {
             return;
         }
         tracing::error!(member = %self.member, "this member stops: {reason}");

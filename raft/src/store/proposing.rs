@@ -41,7 +41,7 @@ pub(crate) enum Attempt<T> {
 impl Inner {
     /// Proposes until it is answered; the identity makes repetition harmless.
     pub(crate) async fn propose(&self, command: Command) -> Result<Reply, Error> {
-        self.trusts_itself()?;
+        self.may_serve()?;
         let start = Instant::now();
         let ticket = self.sequencer.begin(codec::size(&command)).await?;
         let proposal = Proposal::new(&Envelope { identity: ticket.identity(), command });
@@ -86,7 +86,7 @@ impl Inner {
         let mut last = "no leader is known".to_owned();
         loop {
             if let Some(reason) = self.identified.expelled() {
-                return Err(Error::Declined { reason });
+                return Err(Error::Removed { reason });
             }
             let leader = leadership.borrow_and_update().leader;
             if let Some(leader) = leader {

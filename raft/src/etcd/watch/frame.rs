@@ -26,17 +26,33 @@ const EVENTS: u32 = 11;
 /// A response to be sent.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(in crate::etcd) struct Frame {
-    pub(super) header: Option<ResponseHeader>,
-    pub(super) watch_id: i64,
-    pub(super) created: bool,
-    pub(super) canceled: bool,
+    pub(in crate::etcd) header: Option<ResponseHeader>,
+    pub(in crate::etcd) watch_id: i64,
+    pub(in crate::etcd) created: bool,
+    pub(in crate::etcd) canceled: bool,
     pub(super) compact_revision: i64,
     pub(super) cancel_reason: String,
     pub(super) fragment: bool,
-    /// Each an `mvccpb.Event`.
-    pub(super) events: Vec<Bytes>,
+    pub(super) events: Events,
     /// Whether its watch takes fragments. Not sent.
     pub(super) divisible: bool,
+}
+
+/// Encoded events, each an `mvccpb.Event`; and how long they are on the wire, which is asked again
+/// and again while they are gathered.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(in crate::etcd) struct Events {
+    encoded: Vec<Bytes>,
+    length: usize,
+}
+
+impl Extend<Bytes> for Events {
+    fn extend<T: IntoIterator<Item = Bytes>>(&mut self, events: T) {
+        for event in events {
+            self.length += event_len(&event);
+            self.encoded.push(event);
+        }
+    }
 }
 
 fn event_len(event: &Bytes) -> usize {
@@ -68,22 +84,19 @@ impl Frame {
     /// first, and the rest. An event is never cut.
     pub(super) fn fragments(mut self, bytes_max: usize) -> (Frame, Vec<Frame>) {
         self.divisible = false;
-        if self.events.len() < 2 || self.encoded_len() < bytes_max {
+        if self.events.encoded.len() < 2 || self.encoded_len() < bytes_max {
             return (self, Vec::new());
         }
         let events = std::mem::take(&mut self.events);
         let head = Frame { fragment: true, ..self };
         let (mut first, mut rest) = (head.clone(), Vec::new());
         let mut part = &mut first;
-        let mut bytes = head.head_len();
-        for event in events {
-            let length = event_len(&event);
-            if !part.events.is_empty() && bytes + length >= bytes_max {
+        for event in events.encoded {
+            let full = part.encoded_len() + event_len(&event) >= bytes_max;
+            if full && !part.events.encoded.is_empty() {
                 part = rest.push_mut(head.clone());
-                bytes = head.head_len();
             }
-            bytes += length;
-            part.events.push(event);
+            part.events.extend([event]);
         }
         part.fragment = false;
         (first, rest)
@@ -110,7 +123,7 @@ impl Message for Frame {
         if !self.cancel_reason.is_empty() {
             encoding::string::encode(CANCEL_REASON, &self.cancel_reason, buf);
         }
-        for event in &self.events {
+        for event in &self.events.encoded {
             encode_key(EVENTS, WireType::LengthDelimited, buf);
             encode_varint(event.len() as u64, buf);
             buf.put_slice(event);
@@ -129,7 +142,7 @@ impl Message for Frame {
     }
 
     fn encoded_len(&self) -> usize {
-        self.head_len() + self.events.iter().map(event_len).sum::<usize>()
+        self.head_len() + self.events.length
     }
 
     fn clear(&mut self) {
@@ -160,7 +173,7 @@ mod tests {
         let kind = WatchEventKind::Delete;
         let previous = Some(kv("k", "before", i64::MIN));
         let event = SharedEvent::new(WatchEvent { kind, kv: kv("k", "", 0), previous });
-        Frame {
+        let mut frame = Frame {
             header: Some(ResponseHeader { revision: 300, raft_term: 2, ..Default::default() }),
             watch_id: -1,
             created: true,
@@ -168,9 +181,10 @@ mod tests {
             compact_revision: 99,
             cancel_reason: "why".to_owned(),
             fragment: false,
-            divisible: false,
-            events: vec![event.encoded(true).clone(); count],
-        }
+            ..Frame::default()
+        };
+        frame.events.extend(vec![event.encoded(true).clone(); count]);
+        frame
     }
 
     /// What prost makes of the bytes, by the descriptors that reflection shows: the same message.
@@ -218,8 +232,9 @@ mod tests {
         let flags: Vec<bool> = parts.iter().map(|part| part.fragment).collect();
         let (last, others) = flags.split_last().unwrap();
         assert!(!last && others.iter().all(|fragment| *fragment));
-        let events: Vec<Bytes> = parts.iter().flat_map(|part| part.events.clone()).collect();
-        assert_eq!(events, whole.events);
+        let events: Vec<Bytes> =
+            parts.iter().flat_map(|part| part.events.encoded.clone()).collect();
+        assert_eq!(events, whole.events.encoded);
         // What fits, or cannot be cut, stays whole.
         assert_eq!(cut(&whole, bytes + 1), [whole]);
         assert_eq!(cut(&frame(1), 1), [frame(1)]);

@@ -81,7 +81,7 @@ struct Replaying {
     tags: Vec<u64>,
 }
 
-pub(super) struct Session<R> {
+pub(in crate::etcd) struct Session<R> {
     api: Api,
     shared: Arc<Shared>,
     inbox: Inbox,
@@ -106,7 +106,8 @@ pub(super) struct Session<R> {
     /// Watches that are not fed.
     unfed: usize,
     questions: VecDeque<Question>,
-    deferred: Vec<Question>,
+    /// The client asked for progress while a watch was not fed: one answer is enough then.
+    deferred: bool,
     progress_every: Duration,
     clock: Option<Interval>,
     ended: BoxFuture<'static, Status>,
@@ -123,7 +124,7 @@ enum Happened {
 }
 
 impl<R: Stream<Item = Result<WatchRequest, Status>> + Unpin> Session<R> {
-    pub(super) fn new(
+    pub(in crate::etcd) fn new(
         api: Api,
         requests: R,
         wants_leader: bool,
@@ -150,7 +151,7 @@ impl<R: Stream<Item = Result<WatchRequest, Status>> + Unpin> Session<R> {
             turn: Revision(0),
             unfed: 0,
             questions: VecDeque::new(),
-            deferred: Vec::new(),
+            deferred: false,
             progress_every,
             clock: None,
             over: false,
@@ -158,7 +159,7 @@ impl<R: Stream<Item = Result<WatchRequest, Status>> + Unpin> Session<R> {
     }
 
     /// The next response; `None` when there is nothing more to say.
-    pub(super) async fn next(&mut self) -> Option<Result<Frame, Status>> {
+    pub(in crate::etcd) async fn next(&mut self) -> Option<Result<Frame, Status>> {
         if self.over {
             return None;
         }
@@ -209,7 +210,7 @@ impl<R: Stream<Item = Result<WatchRequest, Status>> + Unpin> Session<R> {
     }
 
     async fn happened(&mut self) -> Happened {
-        let listening = self.questions.len() + self.deferred.len() < QUESTIONS_MAX;
+        let listening = self.questions.len() < QUESTIONS_MAX;
         let requests = async {
             match &mut self.requests {
                 Some(requests) if listening => requests.next().await,
@@ -466,19 +467,20 @@ impl<R: Stream<Item = Result<WatchRequest, Status>> + Unpin> Session<R> {
         }
         watch.next = Revision(batch.revision.0 + 1);
         watch.told = true;
-        let mut events: Vec<_> =
-            picks.of(batch).map(|shared| shared.encoded(watch.previous).clone()).collect();
+        let previous = watch.previous;
+        let events = picks.of(batch).map(|shared| shared.encoded(previous).clone());
         let (round, at) = watch.open;
         let open = if round == self.round { self.out.get_mut(at) } else { None };
         if let Some(frame) = open
             && prost::Message::encoded_len(frame) < FRAME_BYTES_MAX
         {
             frame.header = header;
-            frame.events.append(&mut events);
+            frame.events.extend(events);
             return;
         }
         let (watch_id, divisible) = (watch.id, watch.fragment);
-        let frame = Frame { header, watch_id, divisible, events, ..Frame::default() };
+        let mut frame = Frame { header, watch_id, divisible, ..Frame::default() };
+        frame.events.extend(events);
         watch.open = (self.round, self.out.len());
         self.out.push_back(frame);
     }
@@ -490,10 +492,8 @@ impl<R: Stream<Item = Result<WatchRequest, Status>> + Unpin> Session<R> {
 
     /// Asks what could not be answered, once it can be.
     fn ask_again(&mut self) {
-        if self.unfed == 0 {
-            for question in std::mem::take(&mut self.deferred) {
-                self.question(question);
-            }
+        if self.unfed == 0 && std::mem::take(&mut self.deferred) {
+            self.question(Question::Client);
         }
     }
 
@@ -502,7 +502,7 @@ impl<R: Stream<Item = Result<WatchRequest, Status>> + Unpin> Session<R> {
         let Some(question) = self.questions.pop_front() else { return };
         let header = self.header(revision);
         match question {
-            Question::Client if self.unfed > 0 => self.deferred.push(question),
+            Question::Client if self.unfed > 0 => self.deferred = true,
             Question::Client => {
                 self.out.push_back(Frame { header, watch_id: NO_WATCH, ..Frame::default() });
             }

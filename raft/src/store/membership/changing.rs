@@ -91,12 +91,18 @@ impl Inner {
         };
         let node = MemberNode::of(member, version);
         let nodes = BTreeMap::from([(member.id.0, node.clone())]);
-        let change = match self.membership_known().get_node(&member.id.0) {
+        let Member { id, name, peer_address, .. } = member;
+        let change = match self.membership_known().get_node(&id.0) {
             Some(known) if *known == node => return Attempt::Done(()),
-            Some(_) => ChangeMembers::SetNodes(nodes),
-            None => ChangeMembers::AddNodes(nodes),
+            Some(_) => {
+                tracing::info!(member = %id, name, peer_address, "a member has changed");
+                ChangeMembers::SetNodes(nodes)
+            }
+            None => {
+                tracing::info!(member = %id, name, peer_address, "adding a member as learner");
+                ChangeMembers::AddNodes(nodes)
+            }
         };
-        tracing::info!(%change, "changing the members");
         self.change(change, true).await
     }
 
