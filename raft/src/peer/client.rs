@@ -1,6 +1,14 @@
 //! Raft's side of dialling: openraft's network on top of [`Peers`].
 
-use std::{future::Future, time::Duration};
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Poll,
+    time::Duration,
+};
 
 use futures::{Stream, StreamExt};
 use openraft::{
@@ -117,6 +125,16 @@ fn late() -> Status {
     Status::deadline_exceeded("no answer in time")
 }
 
+/// Openraft takes an end without an error for word that what it sent will be sent again by
+/// itself, and may have purged it by then: only when it has said all is an end no error.
+fn ended_early(complete: Arc<AtomicBool>) -> impl Stream<Item = Result<Frame, Status>> + Send {
+    let end = async move {
+        let early = || Err(Status::unavailable("the stream of entries ended early"));
+        (!complete.load(Ordering::Relaxed)).then(early)
+    };
+    futures::stream::once(end).filter_map(std::future::ready)
+}
+
 impl Connection {
     /// One question, one answer, in time.
     async fn ask<Q, A>(
@@ -188,7 +206,13 @@ impl Connection {
         let Some(first) = input.next().await else {
             return Ok(Box::pin(futures::stream::empty()));
         };
-        let requests = futures::stream::once(std::future::ready(first)).chain(input);
+        let complete = Arc::new(AtomicBool::new(false));
+        let completed = complete.clone();
+        let end = futures::stream::poll_fn(move |_| {
+            completed.store(true, Ordering::Relaxed);
+            Poll::Ready(None)
+        });
+        let requests = futures::stream::once(std::future::ready(first)).chain(input).chain(end);
         let call = self.peers.call(self.to, self.lane)?;
         let hop = call.claim.next_hop();
         let requests = requests
@@ -203,7 +227,7 @@ impl Connection {
         }
         let answers = opened.map_err(|status| self.peers.note(self.to, status))?;
         let (peers, claim) = (self.peers.clone(), way.claim);
-        let answers = way.while_best(answers).map(move |answer| {
+        let answers = way.while_best(answers).chain(ended_early(complete)).map(move |answer| {
             if answer.is_err() {
                 peers.report(&claim, answer.as_ref().err());
             }
