@@ -21,6 +21,8 @@ use crate::{
 
 /// What one step takes: far below the bound, for others may add to it meanwhile.
 const STEP_BYTES: usize = DELETED_BYTES_MAX / 8;
+/// How often in a row a step may turn out to be too large after all.
+const REFUSALS_MAX: u32 = 8;
 
 /// The delete that a transaction consists of, if it may be done piece by piece.
 pub(super) fn alone(txn: &Txn) -> Option<&Delete> {
@@ -52,7 +54,7 @@ impl Store {
         fence: Option<Fence>,
         range: KeyRange,
     ) -> Result<TxnReply, Error> {
-        let (mut rest, mut deleted) = (range, 0);
+        let (mut rest, mut deleted, mut refusals) = (range, 0, 0);
         loop {
             self.read_index().await?;
             let (shared, looked_at) = (self.0.shared.clone(), rest.clone());
@@ -66,9 +68,13 @@ impl Store {
                 Ok(Reply::Txn(reply)) => reply,
                 Ok(other) => return Err(unexpected(&other)),
                 // Others have put that much into it meanwhile: look again.
-                Err(Error::Refused(Refusal::TooLarge { .. })) => continue,
+                Err(Error::Refused(Refusal::TooLarge { .. })) if refusals < REFUSALS_MAX => {
+                    refusals += 1;
+                    continue;
+                }
                 Err(error) => return Err(error),
             };
+            refusals = 0;
             if let [OpResult::Delete { deleted: step, .. }] = reply.results.as_slice() {
                 deleted += step;
             }
