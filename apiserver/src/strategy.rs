@@ -6,7 +6,6 @@
 
 mod check;
 mod cluster_role;
-mod cluster_role_binding;
 mod config_map;
 mod custom_resource_definition;
 mod deployment;
@@ -25,6 +24,8 @@ mod secret;
 mod service;
 mod service_account;
 mod value;
+
+use kontiki_api::k8s_openapi::api::rbac::v1::{ClusterRoleBinding, RoleBinding};
 
 use crate::registry::Strategy;
 
@@ -50,10 +51,10 @@ static STRATEGIES: &[(&str, &str, &dyn Strategy)] = &[
     (
         "rbac.authorization.k8s.io",
         "clusterrolebindings",
-        &cluster_role_binding::ClusterRoleBindings,
+        &role_binding::Bindings::<ClusterRoleBinding>::new(),
     ),
     ("rbac.authorization.k8s.io", "clusterroles", &cluster_role::ClusterRoles),
-    ("rbac.authorization.k8s.io", "rolebindings", &role_binding::RoleBindings),
+    ("rbac.authorization.k8s.io", "rolebindings", &role_binding::Bindings::<RoleBinding>::new()),
     ("rbac.authorization.k8s.io", "roles", &role::Roles),
 ];
 

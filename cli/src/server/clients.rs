@@ -26,7 +26,7 @@ pub(super) struct Clients {
 
 impl Clients {
     pub(super) async fn listen(config: &Server, folder: &Path) -> Result<Clients> {
-        let listener = super::listen(config.store_listen(), "--store-port").await?;
+        let listener = super::foundation::listen(config.store_listen(), "--store-port").await?;
         publish(config, folder)?;
         Ok(Clients {
             listener: Mutex::new(Some(listener)),

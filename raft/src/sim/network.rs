@@ -312,6 +312,13 @@ impl Drop for Abandoned {
 }
 
 impl SimTransport {
+    /// Gets a call to whoever listens at its address: which host that is, and who.
+    async fn reach(&self, call: &Call) -> Result<(usize, Endpoint), Status> {
+        let to = Network::host_of(&call.address)?;
+        self.network.pass(self.host, to).await?;
+        Ok((to, self.network.endpoint(call, self.host)?))
+    }
+
     /// Has the other side do something, and brings what comes of it.
     async fn remote<T, F>(&self, endpoint: &Endpoint, work: F) -> Result<T, Status>
     where
@@ -336,10 +343,8 @@ impl Transport for SimTransport {
         question: Frame,
     ) -> BoxFuture<'_, Result<Frame, Status>> {
         Box::pin(async move {
-            let network = &self.network;
-            let (from, to) = (self.host, Network::host_of(&call.address)?);
-            network.pass(from, to).await?;
-            let endpoint = network.endpoint(&call, from)?;
+            let (network, from) = (&self.network, self.host);
+            let (to, endpoint) = self.reach(&call).await?;
             let what = format!("{method:?}?");
             network.trace_frame(from, to, &what, Ok(&question));
             let service = endpoint.service.clone();
@@ -361,10 +366,8 @@ impl Transport for SimTransport {
         questions: Outgoing,
     ) -> BoxFuture<'_, Result<Frames, Status>> {
         Box::pin(async move {
-            let network = &self.network;
-            let (from, to) = (self.host, Network::host_of(&call.address)?);
-            network.pass(from, to).await?;
-            let endpoint = network.endpoint(&call, from)?;
+            let (network, from) = (&self.network, self.host);
+            let (to, endpoint) = self.reach(&call).await?;
             let (asked, answered) = match what {
                 Pipe::Append => ("append?", "append!"),
                 Pipe::Propose => ("propose?", "propose!"),
@@ -390,10 +393,8 @@ impl Transport for SimTransport {
         parts: Outgoing,
     ) -> BoxFuture<'_, Result<Frame, Status>> {
         Box::pin(async move {
-            let network = &self.network;
-            let (from, to) = (self.host, Network::host_of(&call.address)?);
-            network.pass(from, to).await?;
-            let endpoint = network.endpoint(&call, from)?;
+            let (network, from) = (&self.network, self.host);
+            let (to, endpoint) = self.reach(&call).await?;
             let (pump, parts) = network.pipe(from, to, "upload?", parts.map(Ok));
             self.gate.start(pump);
             let caller = Caller::new(call.claim);

@@ -1,42 +1,16 @@
 //! `kontiki member status`.
 
-use anyhow::{Context, Result};
-use clap::{Args, ValueEnum};
+use anyhow::Result;
 
-use crate::{
-    commands::get::yaml,
-    join::wire::{MEMBER_STATUS_PATH, MemberStatus, MemberStatusList},
-    render::columns,
-    session::{Accept, ConnectionArguments},
-};
+use super::{Listing, role};
+use crate::join::wire::{MEMBER_STATUS_PATH, MemberStatus, MemberStatusList};
 
-#[derive(Args, Debug)]
-pub(crate) struct Arguments {
-    #[command(flatten)]
-    connection: ConnectionArguments,
-    /// How to print
-    #[arg(short, long, value_enum)]
-    output: Option<Format>,
+pub(crate) async fn run(listing: Listing) -> Result<()> {
+    listing.print(MEMBER_STATUS_PATH, names, table).await
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Format {
-    Json,
-    Yaml,
-}
-
-pub(crate) async fn run(arguments: Arguments) -> Result<()> {
-    let session = arguments.connection.open()?;
-    let value = session.get(MEMBER_STATUS_PATH, Accept::Json).await?;
-    let text = match arguments.output {
-        Some(Format::Json) => format!("{value:#}\n"),
-        Some(Format::Yaml) => yaml(&value)?,
-        None => {
-            let list = serde_json::from_value(value).context("the server's list of members")?;
-            columns(&table(&list))
-        }
-    };
-    session.output.data(&text)
+fn names(list: &MemberStatusList) -> Vec<&str> {
+    list.members.iter().map(|status| status.member.name.as_str()).collect()
 }
 
 fn table(list: &MemberStatusList) -> Vec<Vec<String>> {
@@ -48,12 +22,8 @@ fn table(list: &MemberStatusList) -> Vec<Vec<String>> {
 }
 
 fn line(status: &MemberStatus) -> Vec<String> {
-    let role = match (status.leader, status.member.voter) {
-        (true, _) => "leader",
-        (false, true) => "voter",
-        (false, false) => "learner",
-    };
-    let mut line = vec![status.member.name.clone(), status.member.id.clone(), role.to_owned()];
+    let member = &status.member;
+    let mut line = vec![member.name.clone(), member.id.clone(), role(status.leader, member.voter)];
     match &status.standing {
         Some(standing) => line.extend([
             "yes".to_owned(),
