@@ -22,6 +22,11 @@ mod vault;
 
 use std::process::ExitCode;
 
+/// RocksDB's allocations too: many threads make and free small things at once, and what a burst
+/// needed goes back to the system.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     commands::run()
 }

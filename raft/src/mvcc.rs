@@ -29,4 +29,4 @@ pub(crate) mod view;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use view::{Overlay, Space, View};
+pub(crate) use view::{Overlay, Space, View, Writes};

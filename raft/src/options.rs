@@ -137,6 +137,8 @@ impl Timing {
             max_in_snapshot_log_to_keep: LOG_ENTRIES_KEPT,
             purge_batch_size: 1_024,
             replication_lag_threshold: LOG_ENTRIES_KEPT + SNAPSHOT_ENTRIES,
+            // Followers write while the leader still does: it need not be durable here to be sent.
+            broadcast_submitted_on_append: Some(true),
             backoff: "50ms 100ms ..500ms".to_owned(),
             ..openraft::Config::default()
         }

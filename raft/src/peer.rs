@@ -62,6 +62,8 @@ use crate::{
 
 /// Bytes of one message at most; a batch of entries is bounded far below.
 const MESSAGE_BYTES_MAX: usize = 64 << 20;
+/// What is read from a connection at once: the TLS below would take 4 KiB.
+const READ_BYTES: usize = 64 << 10;
 
 /// What the leader is asked to do with the membership.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -9,6 +9,7 @@ pub(crate) mod current;
 mod db;
 mod disk;
 mod machine;
+mod recent;
 mod removed;
 pub(crate) mod snapshot;
 #[cfg(test)]

@@ -17,6 +17,7 @@ use kontiki_base::{
     tls::{self, ClientCertificates},
 };
 use tokio::{
+    io::BufReader,
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
@@ -70,6 +71,8 @@ const STREAMS_MAX: u32 = 16_384;
 /// largest request.
 const STREAM_WINDOW_BYTES: u32 = 2 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
+/// What is read from a connection at once: many small requests, or a large one in few calls.
+const READ_BYTES: usize = 16 << 10;
 /// Calls that a client may cancel before they were looked at: a test harness cancels in bursts.
 const CANCELLED_MAX: usize = 1_024;
 /// A client that gives no sign of life is let go.
@@ -254,6 +257,7 @@ async fn connection(
     shutdown: CancellationToken,
 ) {
     let _ = stream.set_nodelay(true);
+    let stream = BufReader::with_capacity(READ_BYTES, stream);
     let stream = match timeout(HANDSHAKE_MAX, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return tracing::debug!("a client's handshake failed: {error}"),

@@ -67,6 +67,11 @@ impl<V: View + ?Sized> View for Box<V> {
 pub(crate) struct Writes([BTreeMap<Vec<u8>, Option<Bytes>>; Space::ALL.len()]);
 
 impl Writes {
+    /// Those of one space, in order.
+    pub(crate) fn of(&self, space: Space) -> impl Iterator<Item = (&[u8], Option<&Bytes>)> {
+        self.0[space as usize].iter().map(|(key, value)| (key.as_slice(), value.as_ref()))
+    }
+
     /// All of them, in order.
     pub(crate) fn into_records(self) -> impl Iterator<Item = ((Space, Vec<u8>), Option<Bytes>)> {
         let spaces = Space::ALL.into_iter().zip(self.0);

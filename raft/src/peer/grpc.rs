@@ -7,7 +7,7 @@ use futures::{StreamExt, future::BoxFuture};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
+use tokio::{io::BufReader, net::TcpStream};
 use tokio_rustls::TlsConnector;
 use tonic::{
     Request, Status,
@@ -15,7 +15,7 @@ use tonic::{
 };
 
 use super::{
-    MESSAGE_BYTES_MAX,
+    MESSAGE_BYTES_MAX, READ_BYTES,
     handshake::ANYBODY,
     proto::{Frame, peer_client::PeerClient},
     tls,
@@ -87,7 +87,9 @@ impl Grpc {
                 stream.set_nodelay(true)?;
                 // Not compared with the certificate: see `tls`.
                 let name = ServerName::try_from("kontiki-store").map_err(io::Error::other)?;
-                Ok::<_, io::Error>(TokioIo::new(tls.connect(name, stream).await?))
+                Ok::<_, io::Error>(TokioIo::new(
+                    tls.connect(name, BufReader::with_capacity(READ_BYTES, stream)).await?,
+                ))
             }
         });
         Ok(endpoint.connect_with_connector_lazy(connector))

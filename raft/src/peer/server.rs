@@ -12,7 +12,7 @@ use kontiki_base::{
     tasks::{TaskKind, Tasks},
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, BufReader, ReadBuf},
     net::{TcpListener, TcpStream},
     sync::{Semaphore, mpsc},
     time::{Duration, timeout},
@@ -25,7 +25,7 @@ use tonic::{
 };
 
 use super::{
-    MESSAGE_BYTES_MAX, campaign,
+    MESSAGE_BYTES_MAX, READ_BYTES, campaign,
     handshake::Claim,
     proto::{
         Frame,
@@ -43,6 +43,8 @@ const HANDSHAKES_MAX: usize = 64;
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 /// Window of a stream: a batch of entries in flight.
 const WINDOW_BYTES: u32 = 4 << 20;
+/// A batch of entries is one frame: each begins with a write of its own.
+const FRAME_BYTES_MAX: u32 = 1 << 20;
 /// Calls of one peer under way: as many as it may forward, and Raft's own.
 const STREAMS_MAX: u32 = 8_192;
 /// A peer that gives no sign of life is let go.
@@ -77,6 +79,7 @@ pub(crate) async fn listen(
     let server = Server::builder()
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES)
+        .max_frame_size(Some(FRAME_BYTES_MAX))
         .max_concurrent_streams(STREAMS_MAX)
         .http2_keepalive_interval(Some(KEEP_ALIVE_EVERY))
         .http2_keepalive_timeout(Some(KEEP_ALIVE_EVERY))
@@ -131,6 +134,7 @@ impl Accepting {
             self.tasks.spawn_infallible(TaskKind::logged("peer handshake"), async move {
                 let _permit = permit;
                 let _ = stream.set_nodelay(true);
+                let stream = BufReader::with_capacity(READ_BYTES, stream);
                 match timeout(HANDSHAKE_MAX, acceptor.accept(stream)).await {
                     Ok(Ok(stream)) => {
                         let _ = accepted.send(Ok(Tracked::new(stream, lost))).await;
@@ -143,15 +147,17 @@ impl Accepting {
     }
 }
 
+type Encrypted = TlsStream<BufReader<TcpStream>>;
+
 /// A connection that tells when it is gone.
 struct Tracked {
-    stream: TlsStream<TcpStream>,
+    stream: Encrypted,
     session: Session,
     lost: campaign::Lost,
 }
 
 impl Tracked {
-    fn new(stream: TlsStream<TcpStream>, lost: campaign::Lost) -> Tracked {
+    fn new(stream: Encrypted, lost: campaign::Lost) -> Tracked {
         Tracked { stream, session: Session::default(), lost }
     }
 }
@@ -189,6 +195,18 @@ impl AsyncWrite for Tracked {
         bytes: &[u8],
     ) -> Poll<std::io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[std::io::IoSlice<'_>],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {

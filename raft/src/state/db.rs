@@ -18,8 +18,8 @@ use std::{
 use bytes::Bytes;
 use rocksdb::{
     BlockBasedIndexType, BlockBasedOptions, BoundColumnFamily, Cache, ColumnFamilyDescriptor, DB,
-    DBCompressionType, DBRawIterator, FlushOptions, Options, ReadOptions, WriteBatch, WriteOptions,
-    checkpoint::Checkpoint,
+    DBCompressionType, DBRawIterator, Env, FlushOptions, Options, ReadOptions, WriteBatch,
+    WriteOptions, checkpoint::Checkpoint,
 };
 
 use super::{
@@ -38,7 +38,7 @@ const WRITE_BUFFERS_BYTES: usize = 48 << 20;
 /// What a memtable grows by: small, for there are several that hardly grow.
 const ARENA_BLOCK_BYTES: usize = 256 << 10;
 /// Cache of table blocks, their indexes and filters: the latter of ten million keys fit.
-const BLOCK_CACHE_BYTES: usize = 64 << 20;
+const BLOCK_CACHE_BYTES: usize = 128 << 20;
 /// A part of an index or a filter, which is cached on its own.
 const METADATA_BLOCK_BYTES: usize = 4 << 10;
 /// So many deletions among so many keys in a row make a table worth compacting for its own sake.
@@ -84,7 +84,8 @@ impl RocksState {
         let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
         let columns = Space::ALL
             .map(|space| ColumnFamilyDescriptor::new(space.name(), column_options(&cache)));
-        let db = DB::open_cf_descriptors(&options(), path, columns)
+        let env = background_env(path)?;
+        let db = DB::open_cf_descriptors(&options(&env), path, columns)
             .map_err(|error| damage::explain(path, error))?;
         Ok(RocksState::of(db, path, alarm))
     }
@@ -288,8 +289,16 @@ fn walk(
     iterator.status()
 }
 
-fn options() -> Options {
+/// Compactions take what nobody else wants of the processors.
+fn background_env(path: &Path) -> io::Result<Env> {
+    let mut env = Env::new().map_err(|error| damage::explain(path, error))?;
+    env.lower_thread_pool_cpu_priority();
+    Ok(env)
+}
+
+fn options(env: &Env) -> Options {
     let mut options = Options::default();
+    options.set_env(env);
     options.create_if_missing(true);
     options.create_missing_column_families(true);
     options.set_atomic_flush(true);

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::{
     Applied, AppliedEntry, Removed, Shared,
+    recent::{Recent, Remembering},
     snapshot::{self, Builder, SnapshotFiles},
 };
 use crate::{
@@ -41,6 +42,7 @@ pub(crate) struct StateMachine {
     machine: Machine,
     entry: AppliedEntry,
     durable: Durable,
+    recent: Recent,
 }
 
 type Responder = openraft::storage::ApplyResponder<TypeConfig>;
@@ -52,14 +54,15 @@ impl StateMachine {
         entry: AppliedEntry,
         durable: Durable,
     ) -> StateMachine {
-        StateMachine { shared, machine, entry, durable }
+        StateMachine { shared, machine, entry, durable, recent: Recent::default() }
     }
 
     /// Applies a batch: stage, write, publish, answer, in this order.
     fn apply_batch(&mut self, batch: Vec<(Entry, Option<Responder>)>) -> io::Result<()> {
         let start = Instant::now();
         let db = self.shared.db();
-        let live = db.live();
+        let mut recent = std::mem::take(&mut self.recent);
+        let live = Remembering::new(db.live(), &mut recent);
         let mut overlay = Overlay::new(&live);
         let mut changes: Vec<WatchBatch> = Vec::new();
         let mut replies = Vec::with_capacity(batch.len());
@@ -90,8 +93,12 @@ impl StateMachine {
         }
         self.machine.finish(&mut overlay);
         overlay.put(Space::Meta, keys::APPLIED.to_vec(), codec::seal(&self.entry));
+        let writes = overlay.into_writes();
+        drop(live);
+        recent.note(&writes);
+        self.recent = recent;
         pass(Step::StateWrite)?;
-        db.write(overlay.into_writes().into_records())?;
+        db.write(writes.into_records())?;
         pass(Step::StateWritten)?;
         metrics::store().backend_commit_seconds.observe(start.elapsed().as_secs_f64());
         self.publish(changes, &leases);
@@ -202,6 +209,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         }
         db.replace(&root, &before)?;
         (self.machine, self.entry) = (machine, entry);
+        self.recent.clear();
         self.shared.removed.send_replace(removed);
         self.shared.db.store(Arc::new(db));
         self.publish(Vec::new(), &[]);
