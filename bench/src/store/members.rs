@@ -259,6 +259,9 @@ async fn start_kontiki(
     let token = appears(&folder.join("m0/data/server-token"), &mut first).await?;
     let pki = folder.join("m0/data/pki/store");
     let roots = Roots::load(&pki.join("ca.crt"))?;
+    for file in ["client.crt", "client.key"] {
+        appears(&pki.join(file), &mut first).await?;
+    }
     let identity = Identity::load(&pki.join("client.crt"), &pki.join("client.key"))?;
     let tls = Arc::new(tls::client_config(&roots, Some(&identity), &[b"h2"])?);
     let (client, _, api) = ports_of(ports, 0);
