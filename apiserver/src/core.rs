@@ -13,10 +13,11 @@ use crate::{
     authn::Authenticator,
     authz::{Attributes, Authorizer},
     cache::{Caches, Resource, object::Object},
+    dial::Dialer,
     extension::Extension,
-    kubelets::Kubelets,
     options::Options,
     storage::{Storage, backend::BackendError, relative},
+    streams::Streams,
 };
 
 /// The shared parts of one API server.
@@ -25,8 +26,10 @@ pub struct Core {
     pub options: Options,
     /// Which resources there are.
     pub catalogue: Arc<Catalogue>,
-    /// The client of kubelets.
-    pub kubelets: Kubelets,
+    /// Connections to kubelets, pods and services.
+    pub dialer: Dialer,
+    /// Conversations that left HTTP behind.
+    pub streams: Streams,
     /// Cancelled when the server is to stop.
     pub shutdown: CancellationToken,
     /// The store.

@@ -18,6 +18,7 @@ mod bootstrap;
 pub mod cache;
 mod compaction;
 pub mod core;
+pub mod dial;
 pub mod discovery;
 mod endpoints;
 pub mod exchange;
@@ -38,7 +39,9 @@ pub mod schema;
 pub mod server;
 pub mod storage;
 pub mod strategy;
+pub mod streams;
 pub mod subresources;
+pub mod upgrade;
 pub mod user;
 pub mod verbs;
 

@@ -20,7 +20,7 @@ use hyper_util::{
 };
 use kontiki_api::Catalogue;
 use kontiki_base::{
-    CancellationToken,
+    CancellationToken, splice,
     tasks::{TaskKind, Tasks},
     tls,
 };
@@ -38,12 +38,13 @@ use crate::{
     cache::{Caches, feed},
     compaction,
     core::Core,
+    dial::Dialer,
     exchange::{Exchange, Source},
     extension::Extension,
-    kubelets::Kubelets,
     options::Options,
     pipeline,
     storage::{Storage, backend::Backend},
+    streams::Streams,
     user::UserInfo,
 };
 
@@ -97,7 +98,8 @@ impl ApiServer {
         let core = Arc::new(Core {
             authenticator: Authenticator::new(&options)?,
             authorizer: ArcSwap::from_pointee(Authorizer::default()),
-            kubelets: Kubelets::new(&options.cluster_roots, &options.kubelet_client, tasks)?,
+            dialer: Dialer::new(&options.cluster_roots, &options.kubelet_client, tasks)?,
+            streams: Streams::new(tasks),
             extensions: parking_lot::RwLock::default(),
             ready: watch::Sender::new(false),
             policy_compiled: watch::Sender::new(0),
@@ -115,6 +117,11 @@ impl ApiServer {
         tasks.spawn_infallible(POLICY, authz::follow::run(core.clone(), tasks.shutdown()));
         tasks.spawn_infallible(BOOTSTRAP, bootstrap::run(core.clone(), tasks.shutdown()));
         Ok(ApiServer { core })
+    }
+
+    /// How many conversations such as `exec` are open.
+    pub fn open_streams(&self) -> usize {
+        self.core.streams.count()
     }
 
     /// Adds endpoints below a path prefix such as `/kontiki/v1/`.
@@ -179,6 +186,8 @@ async fn connection(
     shutdown: CancellationToken,
 ) {
     let _ = stream.set_nodelay(true);
+    // Only a comfort: without it a dead peer is noticed later.
+    let _ = splice::keep_alive(&stream);
     let handshake = tokio::time::timeout(HANDSHAKE_MAX, acceptor.accept(stream)).await;
     let stream = match handshake {
         Ok(Ok(stream)) => stream,

@@ -3,10 +3,12 @@
 //! `status` is not among them: it is a part of the object, and every verb knows it.
 
 mod binding;
+mod container;
 mod eviction;
 mod finalize;
 mod log;
 mod scale;
+mod stream;
 mod token;
 
 use std::{future::Future, pin::Pin, sync::Arc};
@@ -43,6 +45,13 @@ static TABLE: &[Subresource] = &[
     Subresource {
         group: "",
         resource: "pods",
+        name: "attach",
+        verbs: &["create", "get"],
+        serve: stream::serve,
+    },
+    Subresource {
+        group: "",
+        resource: "pods",
         name: "binding",
         verbs: &["create"],
         serve: binding::serve,
@@ -54,7 +63,21 @@ static TABLE: &[Subresource] = &[
         verbs: &["create"],
         serve: eviction::serve,
     },
+    Subresource {
+        group: "",
+        resource: "pods",
+        name: "exec",
+        verbs: &["create", "get"],
+        serve: stream::serve,
+    },
     Subresource { group: "", resource: "pods", name: "log", verbs: &["get"], serve: log::serve },
+    Subresource {
+        group: "",
+        resource: "pods",
+        name: "portforward",
+        verbs: &["create", "get"],
+        serve: stream::serve,
+    },
     Subresource {
         group: "",
         resource: "serviceaccounts",

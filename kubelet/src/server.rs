@@ -1,11 +1,14 @@
-//! The kubelet's HTTPS server: logs, pods, statistics, health, metrics.
+//! The kubelet's HTTPS server: logs, commands, ports, pods, statistics, health, metrics.
 //!
-//! Every connection needs a client certificate under the configured roots. What a client may do is
-//! the API server's business: it alone is expected here, and it authorises before it asks.
+//! Every connection needs a client certificate under the configured roots, and every request is
+//! authorised ([`access`]): the API server may do everything here, whoever else holds a certificate
+//! may do what the API server says.
 
+mod access;
 mod logs;
 mod query;
 mod stats;
+mod streaming;
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -21,6 +24,7 @@ use hyper_util::{
 use k8s_openapi::api::core::v1::Pod;
 use kontiki_api::Object;
 use kontiki_base::{
+    splice,
     tasks::{TaskKind, Tasks},
     telemetry,
     tls::{self, ClientCertificates},
@@ -59,6 +63,15 @@ pub enum Error {
 
 type Body = BoxBody<Bytes, Infallible>;
 
+/// What all connections share.
+#[derive(Clone)]
+struct Shared {
+    context: Arc<Context>,
+    tasks: Tasks,
+    /// Room for joined streams.
+    streams: Arc<Semaphore>,
+}
+
 /// Listens and serves until the tasks are stopped.
 pub async fn start(context: &Arc<Context>, tasks: &Tasks) -> Result<(), Error> {
     let options = &context.options;
@@ -71,10 +84,14 @@ pub async fn start(context: &Arc<Context>, tasks: &Tasks) -> Result<(), Error> {
     let address = options.listen;
     let listener =
         TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })?;
-    let (context, shutdown) = (context.clone(), tasks.shutdown());
-    let connections = tasks.child();
+    let shutdown = tasks.shutdown();
+    let shared = Shared {
+        context: context.clone(),
+        tasks: tasks.child(),
+        streams: Arc::new(Semaphore::new(streaming::STREAMS_MAX)),
+    };
     tasks.spawn_infallible(TaskKind::logged("kubelet server"), async move {
-        let server = accept(context, listener, Arc::new(config), connections);
+        let server = accept(shared, listener, Arc::new(config));
         tokio::select! { biased;
             () = shutdown.cancelled() => {}
             () = server => {}
@@ -83,12 +100,7 @@ pub async fn start(context: &Arc<Context>, tasks: &Tasks) -> Result<(), Error> {
     Ok(())
 }
 
-async fn accept(
-    context: Arc<Context>,
-    listener: TcpListener,
-    config: Arc<rustls::ServerConfig>,
-    tasks: Tasks,
-) {
+async fn accept(shared: Shared, listener: TcpListener, config: Arc<rustls::ServerConfig>) {
     let acceptor = TlsAcceptor::from(config);
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
@@ -101,43 +113,57 @@ async fn accept(
                 continue;
             }
         };
-        let (context, acceptor, shutdown) = (context.clone(), acceptor.clone(), tasks.shutdown());
-        let (kind, own) = (TaskKind::logged("kubelet connection"), tasks.clone());
-        tasks.spawn_infallible(kind, async move {
+        let (own, acceptor, shutdown) = (shared.clone(), acceptor.clone(), shared.tasks.shutdown());
+        let kind = TaskKind::logged("kubelet connection");
+        shared.tasks.spawn_infallible(kind, async move {
             let _permit = permit;
             tokio::select! { biased;
                 () = shutdown.cancelled() => {}
-                () = serve(context, acceptor, stream, own) => {}
+                () = serve(own, acceptor, stream) => {}
             }
         });
     }
 }
 
-async fn serve(context: Arc<Context>, acceptor: TlsAcceptor, stream: TcpStream, tasks: Tasks) {
+async fn serve(shared: Shared, acceptor: TlsAcceptor, stream: TcpStream) {
+    // Only a comfort: without it a dead peer is noticed later.
+    let _ = splice::keep_alive(&stream);
+    let _ = stream.set_nodelay(true);
     let stream = match timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return tracing::debug!("TLS handshake failed: {error}"),
         Err(_) => return,
     };
+    let chain = stream.get_ref().1.peer_certificates();
+    let caller = chain.and_then(|chain| access::Caller::of(chain.first()?)).map(Arc::new);
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-        let (context, tasks) = (context.clone(), tasks.clone());
-        async move { Ok::<_, Infallible>(answer(&context, &tasks, &request).await) }
+        let (shared, caller) = (shared.clone(), caller.clone());
+        async move { Ok::<_, Infallible>(answer(&shared, caller.as_deref(), request).await) }
     });
     let server = auto::Builder::new(TokioExecutor::new());
-    if let Err(error) = server.serve_connection(TokioIo::new(stream), service).await {
+    if let Err(error) = server.serve_connection_with_upgrades(TokioIo::new(stream), service).await {
         tracing::debug!("connection ended: {error}");
     }
 }
 
 async fn answer(
-    context: &Arc<Context>,
-    tasks: &Tasks,
-    request: &Request<Incoming>,
+    shared: &Shared,
+    caller: Option<&access::Caller>,
+    request: Request<Incoming>,
 ) -> Response<Body> {
+    let (context, tasks) = (&shared.context, &shared.tasks);
+    let path = request.uri().path().to_owned();
+    if let Err((status, problem)) = access::judge(context, caller, request.method(), &path).await {
+        return text(status, problem);
+    }
+    let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+    if let Some(asked) = streaming::Asked::parse(&parts, request.uri().query().unwrap_or_default())
+    {
+        return streaming::answer(shared, asked, request).await;
+    }
     if request.method() != Method::GET {
         return text(StatusCode::METHOD_NOT_ALLOWED, "405 method not allowed\n");
     }
-    let parts: Vec<&str> = request.uri().path().trim_matches('/').split('/').collect();
     match parts[..] {
         ["healthz"] => text(StatusCode::OK, "ok"),
         ["metrics"] => text(StatusCode::OK, telemetry::metrics_text()),

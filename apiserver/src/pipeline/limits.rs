@@ -54,13 +54,17 @@ pub(super) fn run<'a>(core: &'a Arc<Core>, exchange: &'a mut Exchange) -> StageF
 }
 
 fn admit(core: &Core, exchange: &mut Exchange) -> Result<Flow, Status> {
+    let own = matches!(exchange.source, Source::InProcess { .. });
+    if exchange.info.is_long_running() {
+        // What they carry is not read here but passed on.
+        return Ok(Flow::Next);
+    }
     let length = exchange.header(http::header::CONTENT_LENGTH).parse::<usize>().unwrap_or(0);
     if length > BODY_BYTES_MAX {
         let limit = format!("limit is {BODY_BYTES_MAX}");
         return Err(Status::request_entity_too_large(&limit));
     }
-    let own = matches!(exchange.source, Source::InProcess { .. });
-    if own || exchange.info.is_long_running() {
+    if own {
         return Ok(Flow::Next);
     }
     let mutates = MUTATING.contains(&exchange.info.verb);

@@ -8,6 +8,7 @@ mod kubectl;
 mod lists;
 mod logs;
 mod sockets;
+mod streams;
 mod support;
 mod watches;
 mod writes;

@@ -94,6 +94,12 @@ calls! {
     create_container = runtime.create_container(CreateContainerRequest) -> CreateContainerResponse within CALL_TIMEOUT;
     /// Statistics of all containers.
     list_container_stats = runtime.list_container_stats(ListContainerStatsRequest) -> ListContainerStatsResponse within CALL_TIMEOUT;
+    /// Where a command can be run and talked to.
+    exec_url = runtime.exec(ExecRequest) -> ExecResponse within CALL_TIMEOUT;
+    /// Where a container's own streams are.
+    attach_url = runtime.attach(AttachRequest) -> AttachResponse within CALL_TIMEOUT;
+    /// Where a sandbox's ports can be reached.
+    port_forward_url = runtime.port_forward(PortForwardRequest) -> PortForwardResponse within CALL_TIMEOUT;
     /// All images.
     list_images = images.list_images(ListImagesRequest) -> ListImagesResponse within CALL_TIMEOUT;
     /// One image, if it is there.

@@ -64,6 +64,14 @@ pub(super) async fn answer(
     streaming(receiver)
 }
 
+/// The pod of this name that runs here; the younger one where an older still ends.
+pub(super) fn newest_pod(context: &Context, namespace: &str, name: &str) -> Option<Arc<Pod>> {
+    let workers = context.workers.lock();
+    let pods = workers.values().filter_map(|inbox| inbox.latest());
+    pods.filter(|pod| pod.namespace() == namespace && pod.name() == name)
+        .max_by_key(|pod| pod.metadata.creation_timestamp.clone())
+}
+
 /// The container whose log is meant.
 async fn find(
     context: &Context,
@@ -72,14 +80,8 @@ async fn find(
     container: &str,
     previous: bool,
 ) -> Result<cri::ContainerStatus, Refusal> {
-    let pods = || {
-        let workers = context.workers.lock();
-        let pods = workers.values().filter_map(|inbox| inbox.latest());
-        pods.filter(|pod| pod.namespace() == namespace && pod.name() == name)
-            .max_by_key(|pod| pod.metadata.creation_timestamp.clone())
-    };
-    let pod: Arc<Pod> =
-        pods().ok_or_else(|| (StatusCode::NOT_FOUND, format!("pod {name:?} does not exist")))?;
+    let pod = newest_pod(context, namespace, name)
+        .ok_or_else(|| (StatusCode::NOT_FOUND, format!("pod {name:?} does not exist")))?;
     if pod.container(container).is_none() {
         let problem = format!("container {container:?} not found in pod {name:?}");
         return Err((StatusCode::NOT_FOUND, problem));

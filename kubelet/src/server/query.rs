@@ -1,4 +1,4 @@
-//! Query strings of log requests. Pure.
+//! Query strings of requests. Pure.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -8,9 +8,7 @@ use crate::logs::read::LogOptions;
 pub(super) fn log_options(query: &str, now: Timestamp) -> Result<(LogOptions, bool), String> {
     let mut options = LogOptions::default();
     let mut previous = false;
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let value = unescape(value);
+    for (key, value) in pairs(query) {
         let number = || -> Result<u64, String> {
             value
                 .parse()
@@ -40,6 +38,14 @@ pub(super) fn log_options(query: &str, now: Timestamp) -> Result<(LogOptions, bo
         }
     }
     Ok((options, previous))
+}
+
+/// The parameters in order, their values decoded.
+pub(super) fn pairs(query: &str) -> impl Iterator<Item = (&str, String)> {
+    query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (key, unescape(value))
+    })
 }
 
 fn flag(value: &str) -> bool {
