@@ -1,12 +1,22 @@
 //! Admission: steps that may change or refuse an object before it is written, in one ordered table.
 
+mod certificates;
+mod chain;
+mod default_ingress_class;
 mod default_toleration_seconds;
+mod limit_ranger;
 mod namespace_lifecycle;
 mod node_restriction;
+mod optional;
+mod pod_security;
 mod priority;
 mod rbac_escalation;
+mod runtime_class;
 mod service_account;
+mod storage;
 mod taint_nodes_by_condition;
+
+pub use chain::{Chain, PluginError};
 
 use async_trait::async_trait;
 use kontiki_api::Status;
@@ -75,20 +85,9 @@ pub trait Step: Send + Sync {
     }
 }
 
-/// The steps in upstream's order. Webhooks and policies will stand at the end.
-static STEPS: &[&dyn Step] = &[
-    &namespace_lifecycle::NamespaceLifecycle,
-    &node_restriction::NodeRestriction,
-    &rbac_escalation::RbacEscalation,
-    &service_account::ServiceAccount,
-    &taint_nodes_by_condition::TaintNodesByCondition,
-    &priority::Priority,
-    &default_toleration_seconds::DefaultTolerationSeconds,
-];
-
 /// Lets every step change the object.
 pub async fn mutate(core: &Core, attempt: &mut Attempt<'_>) -> Result<(), Status> {
-    for step in STEPS {
+    for step in core.admission.steps() {
         step.mutate(core, attempt).await?;
     }
     Ok(())
@@ -96,8 +95,23 @@ pub async fn mutate(core: &Core, attempt: &mut Attempt<'_>) -> Result<(), Status
 
 /// Lets every step refuse the object.
 pub async fn validate(core: &Core, attempt: &Attempt<'_>) -> Result<(), Status> {
-    for step in STEPS {
+    for step in core.admission.steps() {
         step.validate(core, attempt).await?;
     }
     Ok(())
+}
+
+/// The default among the objects of a cluster-wide resource: the youngest that one of these
+/// annotations marks, or the first by name of the youngest.
+fn newest_default(core: &Core, group: &str, resource: &str, marks: &[&str]) -> Option<String> {
+    let objects = core.in_namespace(group, resource, "");
+    let marked = objects.iter().map(|object| object.value()).filter(|object| {
+        marks.iter().any(|mark| kontiki_api::meta::annotation(object, mark) == Some("true"))
+    });
+    let born = |object: &Value| kontiki_api::meta::text(object, "creationTimestamp").to_owned();
+    let name = |object: &Value| kontiki_api::meta::name(object).to_owned();
+    marked
+        .map(|object| (std::cmp::Reverse(born(&object)), name(&object)))
+        .min()
+        .map(|(_, name)| name)
 }

@@ -107,6 +107,13 @@ impl Caches {
         found.expect("the resource is built in")
     }
 
+    /// A resource if it is served, in whatever version.
+    pub fn served(&self, group: &str, resource: &str) -> Option<&Arc<Resource>> {
+        let is =
+            |served: &&Arc<Resource>| served.row.resource == resource && served.row.group == group;
+        self.resources.iter().find(is)
+    }
+
     /// The revision that every cache has passed.
     pub fn revision(&self) -> Revision {
         *self.passed.borrow()

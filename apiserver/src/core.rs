@@ -10,6 +10,7 @@ use parking_lot::RwLock;
 use tokio::sync::{Semaphore, watch};
 
 use crate::{
+    admission,
     authn::Authenticator,
     authz::{Attributes, Authorizer},
     cache::{Caches, Resource, object::Object},
@@ -40,6 +41,8 @@ pub struct Core {
     pub authenticator: Authenticator,
     /// Who may do what.
     pub authorizer: ArcSwap<Authorizer>,
+    /// What is let in.
+    pub admission: admission::Chain,
     /// Moves when the access policy has been compiled anew.
     pub policy_compiled: watch::Sender<u64>,
     /// Endpoints of others, by path prefix.
@@ -89,6 +92,28 @@ impl Core {
         }
         self.catch_up().await?;
         Ok(self.cached(group, resource, namespace, name))
+    }
+
+    /// An object of a resource that may not be served, as the cache has it.
+    pub fn look_up(
+        &self,
+        group: &str,
+        resource: &str,
+        namespace: &str,
+        name: &str,
+    ) -> Option<Arc<Object>> {
+        self.caches.served(group, resource)?.cache.get(&relative(namespace, name))
+    }
+
+    /// All objects of a namespaced resource in a namespace, or of another at all, as the cache has
+    /// them. None if the resource is not served.
+    pub fn in_namespace(&self, group: &str, resource: &str, namespace: &str) -> Vec<Arc<Object>> {
+        let Some(resource) = self.caches.served(group, resource) else { return Vec::new() };
+        if resource.cache.is_empty() {
+            return Vec::new();
+        }
+        let prefix = if namespace.is_empty() { String::new() } else { format!("{namespace}/") };
+        resource.cache.snapshot(self.caches.revision()).index.walk(&prefix, "").collect()
     }
 
     /// The extension that answers a path.

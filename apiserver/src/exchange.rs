@@ -13,7 +13,8 @@ use parking_lot::Mutex;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
-    answer::BodyError, cache::Resource, query::Query, request_info::RequestInfo, user::UserInfo,
+    answer::BodyError, cache::Resource, notes::Notes, query::Query, request_info::RequestInfo,
+    user::UserInfo,
 };
 
 /// The largest body that is read, as upstream.
@@ -59,6 +60,8 @@ pub struct Exchange {
     pub resource: Option<Arc<Resource>>,
     /// For the `Warning` header.
     pub warnings: Vec<String>,
+    /// What its steps note down; the writer of the request shares it.
+    pub notes: Arc<Notes>,
     /// Its place among the requests in flight.
     pub permit: Option<OwnedSemaphorePermit>,
 }
@@ -77,6 +80,7 @@ impl Exchange {
             user: Arc::new(UserInfo::anonymous()),
             resource: None,
             warnings: Vec::new(),
+            notes: Arc::default(),
             permit: None,
         }
     }

@@ -26,6 +26,7 @@ pub mod extension;
 mod health;
 pub mod kubelets;
 pub mod metrics;
+pub mod notes;
 pub mod openapi;
 pub mod options;
 pub mod pipeline;

@@ -34,6 +34,10 @@ pub struct Options {
     pub default_not_ready_toleration: Duration,
     /// The same for unreachable nodes.
     pub default_unreachable_toleration: Duration,
+    /// Admission plugins to run beside the default ones, by upstream's names.
+    pub enable_admission_plugins: Vec<String>,
+    /// Default admission plugins not to run.
+    pub disable_admission_plugins: Vec<String>,
     /// How long Events live.
     pub event_ttl: Duration,
     /// Longest duration of an ordinary request.
@@ -67,6 +71,8 @@ impl Options {
             kubelet_client: secrets.kubelet_client,
             default_not_ready_toleration: Duration::from_secs(5),
             default_unreachable_toleration: Duration::from_secs(5),
+            enable_admission_plugins: Vec::new(),
+            disable_admission_plugins: Vec::new(),
             event_ttl: Duration::from_secs(3600),
             request_timeout: Duration::from_secs(60),
             min_request_timeout: Duration::from_secs(1800),

@@ -90,6 +90,8 @@ pub async fn handle(core: Arc<Core>, mut exchange: Exchange) -> Response<Body> {
             answer::status(&Status::internal_error("the server panicked at this request"))
         }
     };
+    let noted = exchange.notes.take_warnings();
+    exchange.warnings.extend(noted);
     for warning in &exchange.warnings {
         let text = format!("299 - {:?}", warning);
         if let Ok(value) = HeaderValue::from_str(&text) {

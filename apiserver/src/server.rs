@@ -31,6 +31,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
+    admission,
     answer::{Body, BodyError},
     authn::{Authenticator, KeyError, certificate},
     authz::{self, Authorizer},
@@ -64,6 +65,9 @@ pub enum Error {
     /// The service account key is not usable.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// The choice of admission plugins makes no sense.
+    #[error(transparent)]
+    Admission(#[from] admission::PluginError),
     /// The identity for kubelets is not usable.
     #[error("cannot set up the client of kubelets")]
     Kubelets(#[from] tls::Error),
@@ -95,7 +99,11 @@ impl ApiServer {
         let storage = Arc::new(Storage::new(backend, &options.prefix));
         let catalogue = Arc::new(Catalogue::builtin());
         let caches = Arc::new(Caches::new(&catalogue, storage.keys()));
+        let (enable, disable) =
+            (&options.enable_admission_plugins, &options.disable_admission_plugins);
+        let admission = admission::Chain::select(enable, disable)?;
         let core = Arc::new(Core {
+            admission,
             authenticator: Authenticator::new(&options)?,
             authorizer: ArcSwap::from_pointee(Authorizer::default()),
             dialer: Dialer::new(&options.cluster_roots, &options.kubelet_client, tasks)?,

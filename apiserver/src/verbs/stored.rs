@@ -17,6 +17,7 @@ use crate::{
     cache::Resource,
     core::{Core, unavailable},
     exchange::Exchange,
+    notes::Notes,
     registry::Claim,
     storage::{Expected, Outcome, Write, envelope, relative, upgrade},
     user::UserInfo,
@@ -36,12 +37,20 @@ pub struct Writer {
     pub fence: Option<Fence>,
     /// Whether nothing is written after all.
     pub dry_run: bool,
+    /// Where admission notes warnings and annotations.
+    pub notes: Arc<Notes>,
 }
 
 impl Writer {
     /// The writer that a request stands for.
     pub fn of(exchange: &Exchange, dry_run: bool) -> Writer {
-        Writer { user: exchange.user.clone(), now: exchange.now, fence: exchange.fence(), dry_run }
+        Writer {
+            user: exchange.user.clone(),
+            now: exchange.now,
+            fence: exchange.fence(),
+            dry_run,
+            notes: exchange.notes.clone(),
+        }
     }
 
     /// The API server itself.
@@ -51,6 +60,7 @@ impl Writer {
             now: Timestamp::now(),
             fence: None,
             dry_run: false,
+            notes: Arc::default(),
         }
     }
 }

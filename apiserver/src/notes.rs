@@ -1,0 +1,42 @@
+//! What comes up while a request is served and belongs beside its answer: warnings for the client,
+//! annotations for the audit log.
+
+use std::collections::BTreeMap;
+
+use parking_lot::Mutex;
+
+/// Most warnings of one answer; a request that earns more has been told enough.
+const WARNINGS_MAX: usize = 64;
+
+/// The notes of one request. Steps may run several times for one request; what is said twice is
+/// noted once.
+#[derive(Debug, Default)]
+pub struct Notes {
+    warnings: Mutex<Vec<String>>,
+    annotations: Mutex<BTreeMap<&'static str, String>>,
+}
+
+impl Notes {
+    /// Notes a warning for the client.
+    pub fn warn(&self, text: String) {
+        let mut warnings = self.warnings.lock();
+        if warnings.len() < WARNINGS_MAX && !warnings.contains(&text) {
+            warnings.push(text);
+        }
+    }
+
+    /// Notes an annotation for the audit log.
+    pub fn annotate(&self, key: &'static str, value: impl Into<String>) {
+        self.annotations.lock().insert(key, value.into());
+    }
+
+    /// The warnings so far, which are no longer here afterwards.
+    pub fn take_warnings(&self) -> Vec<String> {
+        std::mem::take(&mut self.warnings.lock())
+    }
+
+    /// The annotations so far.
+    pub fn annotations(&self) -> BTreeMap<&'static str, String> {
+        self.annotations.lock().clone()
+    }
+}
