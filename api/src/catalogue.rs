@@ -119,6 +119,22 @@ pub struct Row {
     pub cached: bool,
     /// What field selectors may name beside the metadata.
     pub selectable_fields: Vec<SelectableField>,
+    /// Where the replicas are that the `scale` subresource shows and sets.
+    pub scale: Option<Scale>,
+    /// The group and version that its objects are stored in, where that is not the row's own:
+    /// another row serves the same objects.
+    pub stored_as: Option<GroupVersion>,
+}
+
+/// What a Scale is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scale {
+    /// The replicas that are wanted.
+    pub replicas: Vec<Name>,
+    /// The replicas that there are.
+    pub current: Vec<Name>,
+    /// Whom they are selected by: a label selector, a map of labels, or text.
+    pub selector: Option<Vec<Name>>,
 }
 
 impl Row {
@@ -130,6 +146,11 @@ impl Row {
     /// Group and version.
     pub fn group_version(&self) -> GroupVersion {
         GroupVersion { group: self.group.clone(), version: self.version.clone() }
+    }
+
+    /// The group and version that objects are stored in.
+    pub fn storage_version(&self) -> GroupVersion {
+        self.stored_as.clone().unwrap_or_else(|| self.group_version())
     }
 
     /// Whether objects live in a namespace.
@@ -329,9 +350,10 @@ mod tests {
     fn every_row_is_complete() {
         for row in Catalogue::builtin().rows() {
             assert_eq!(row.list_kind, format!("{}List", row.kind));
-            assert_eq!(row.singular, row.kind.to_ascii_lowercase());
+            assert_eq!(row.singular, row.kind.to_ascii_lowercase(), "{}", row.kind);
             assert!(row.verbs.is_sorted(), "{}", row.kind);
-            assert!(row.supports(None, "watch") && !row.supports(None, "fly"));
+            assert!(row.supports(None, "list") && !row.supports(None, "fly"));
+            assert_eq!(row.scale.is_some(), row.subresource("scale").is_some(), "{}", row.kind);
         }
     }
 

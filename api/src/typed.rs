@@ -8,11 +8,14 @@ use k8s_openapi::{
     api::{
         apps::v1::{Deployment, ReplicaSet},
         coordination::v1::Lease,
-        core::v1::{ConfigMap, Event, Namespace, Node, Pod, Secret, Service, ServiceAccount},
+        core::v1::{
+            ConfigMap, Event, Namespace, Node, Pod, PodTemplateSpec, Secret, Service,
+            ServiceAccount,
+        },
         discovery::v1::EndpointSlice,
         rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding},
     },
-    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+    apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta},
 };
 
 /// A typed Kubernetes object of a built-in kind.
@@ -79,6 +82,26 @@ pub struct DecodeError {
     pub kind: &'static str,
     /// What the parser found, with its position or path.
     pub reason: String,
+}
+
+/// Reads a template of pods, which many kinds carry. Nothing is an empty one.
+pub fn pod_template(value: &serde_json::Value) -> Result<PodTemplateSpec, DecodeError> {
+    part("PodTemplateSpec", value)
+}
+
+/// Reads a label selector, which many kinds carry. Nothing is one that selects everything.
+pub fn label_selector(value: &serde_json::Value) -> Result<LabelSelector, DecodeError> {
+    part("LabelSelector", value)
+}
+
+fn part<T: serde::de::DeserializeOwned + Default>(
+    kind: &'static str,
+    value: &serde_json::Value,
+) -> Result<T, DecodeError> {
+    if value.is_null() {
+        return Ok(T::default());
+    }
+    T::deserialize(value).map_err(|error| DecodeError { kind, reason: error.to_string() })
 }
 
 macro_rules! objects {

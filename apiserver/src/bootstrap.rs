@@ -1,8 +1,10 @@
-//! What every cluster has from its first minute: namespaces, roles, and the Service under which
-//! the API itself is found.
+//! What every cluster has from its first minute: namespaces, priorities, what flow control tells
+//! apart, roles, and the Service under which the API itself is found.
 //!
 //! Every server goes through this at its start; whatever is there already is left alone, but roles
 //! that are kept up to date automatically get the rules of this version.
+
+mod objects;
 
 use std::{sync::Arc, time::Duration};
 
@@ -58,6 +60,10 @@ async fn ensure(core: &Core) -> Result<(), Status> {
         });
         create_missing(core, &writer, "", "namespaces", namespace).await?;
     }
+    for (group, resource, object) in objects::all(&core.options) {
+        create_missing(core, &writer, group, resource, object).await?;
+    }
+    range_is_ready(core, &writer).await?;
     for role in authz::policy::cluster_roles() {
         ensure_role(core, &writer, role).await?;
     }
@@ -68,6 +74,22 @@ async fn ensure(core: &Core) -> Result<(), Status> {
     authz::follow::compile(core);
     core.ready.send_replace(true);
     create_missing(core, &writer, "", "services", endpoints::service(&core.options)).await
+}
+
+/// Says that Services may be given addresses of the range.
+async fn range_is_ready(core: &Core, writer: &Writer) -> Result<(), Status> {
+    let resource = core.builtin("networking.k8s.io", "servicecidrs");
+    let target = Target { resource, namespace: "", name: "kubernetes" };
+    let since = meta::time(writer.now);
+    update::modify(core, writer, target, Part::Status, |old| {
+        let mut new = old.clone();
+        if new["status"]["conditions"].is_null() {
+            new["status"] = json!({"conditions": objects::ready(&since)});
+        }
+        Ok(new)
+    })
+    .await
+    .map(|_| ())
 }
 
 async fn create_missing(

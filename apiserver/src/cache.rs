@@ -100,10 +100,10 @@ impl Caches {
 
     /// A built-in resource.
     pub fn builtin(&self, group: &str, resource: &str) -> &Arc<Resource> {
-        let found = self
-            .resources
-            .iter()
-            .find(|served| served.row.resource == resource && served.row.group == group);
+        let found = self.resources.iter().find(|served| {
+            let row = &served.row;
+            row.resource == resource && row.group == group && row.stored_as.is_none()
+        });
         found.expect("the resource is built in")
     }
 
@@ -141,8 +141,9 @@ impl Caches {
         self.claims.read().contains(claim)
     }
 
-    fn by_key(&self, key: &str) -> Option<(&Arc<Resource>, usize)> {
-        let found = self.resources.iter().find(|served| key.starts_with(&served.prefix));
+    /// The resources that serve an object: one for each version it is served in.
+    fn by_key<'a>(&'a self, key: &'a str) -> impl Iterator<Item = (&'a Arc<Resource>, usize)> {
+        let found = self.resources.iter().filter(move |served| key.starts_with(&served.prefix));
         found.map(|served| (served, served.prefix.len()))
     }
 }

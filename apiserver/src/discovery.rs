@@ -111,6 +111,10 @@ fn groups(catalogue: &Catalogue) -> Vec<(String, Vec<String>)> {
         }
     }
     all.sort();
+    for (_, versions) in &mut all {
+        // The preferred version comes first: `v2` before `v1`.
+        versions.sort_by(|one, other| other.cmp(one));
+    }
     all
 }
 

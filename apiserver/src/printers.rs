@@ -4,21 +4,38 @@
 //! argument. Columns and cells are upstream's, because people and scripts read them.
 
 mod binding;
+mod certificate_signing_request;
 mod config_map;
+mod controller_revision;
+mod cron_job;
 mod custom_resource_definition;
+mod daemon_set;
 mod deployment;
 mod duration;
 mod endpoint_slice;
+mod endpoints;
 mod event;
+mod flow_control;
+mod horizontal_pod_autoscaler;
+mod ingress;
+mod job;
 mod lease;
 mod namespace;
+mod network;
 mod node;
 mod pod;
+mod pod_disruption_budget;
+mod pod_template;
+mod policy;
 mod replica_set;
+mod replication_controller;
 mod role;
 mod secret;
 mod service;
 mod service_account;
+mod stateful_set;
+mod storage;
+mod volume;
 mod workload;
 
 use jiff::Timestamp;
@@ -32,7 +49,7 @@ pub use duration::age;
 pub struct Column {
     /// Its heading.
     pub name: &'static str,
-    /// `string` or `integer`.
+    /// `string`, `integer` or `boolean`.
     pub kind: &'static str,
     /// 0 is always shown, 1 with `-o wide`.
     pub priority: i32,
@@ -60,23 +77,55 @@ const fn wide(name: &'static str) -> Column {
 
 /// The table of printers, alphabetical by group and resource.
 static PRINTERS: &[(&str, &str, Printer)] = &[
+    ("", "componentstatuses", policy::COMPONENT),
     ("", "configmaps", config_map::PRINTER),
+    ("", "endpoints", endpoints::PRINTER),
     ("", "events", event::PRINTER),
+    ("", "limitranges", policy::LIMITS),
     ("", "namespaces", namespace::PRINTER),
     ("", "nodes", node::PRINTER),
+    ("", "persistentvolumeclaims", volume::CLAIM),
+    ("", "persistentvolumes", volume::VOLUME),
     ("", "pods", pod::PRINTER),
+    ("", "podtemplates", pod_template::PRINTER),
+    ("", "replicationcontrollers", replication_controller::PRINTER),
+    ("", "resourcequotas", policy::QUOTA),
     ("", "secrets", secret::PRINTER),
     ("", "serviceaccounts", service_account::PRINTER),
     ("", "services", service::PRINTER),
     ("apiextensions.k8s.io", "customresourcedefinitions", custom_resource_definition::PRINTER),
+    ("apps", "controllerrevisions", controller_revision::PRINTER),
+    ("apps", "daemonsets", daemon_set::PRINTER),
     ("apps", "deployments", deployment::PRINTER),
     ("apps", "replicasets", replica_set::PRINTER),
+    ("apps", "statefulsets", stateful_set::PRINTER),
+    ("autoscaling", "horizontalpodautoscalers", horizontal_pod_autoscaler::PRINTER),
+    ("batch", "cronjobs", cron_job::PRINTER),
+    ("batch", "jobs", job::PRINTER),
+    ("certificates.k8s.io", "certificatesigningrequests", certificate_signing_request::PRINTER),
     ("coordination.k8s.io", "leases", lease::PRINTER),
     ("discovery.k8s.io", "endpointslices", endpoint_slice::PRINTER),
+    ("events.k8s.io", "events", event::LATER),
+    ("flowcontrol.apiserver.k8s.io", "flowschemas", flow_control::SCHEMA),
+    ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations", flow_control::LEVEL),
+    ("networking.k8s.io", "ingressclasses", ingress::CLASS),
+    ("networking.k8s.io", "ingresses", ingress::PRINTER),
+    ("networking.k8s.io", "ipaddresses", network::ADDRESS),
+    ("networking.k8s.io", "networkpolicies", network::POLICY),
+    ("networking.k8s.io", "servicecidrs", network::RANGE),
+    ("node.k8s.io", "runtimeclasses", policy::RUNTIME),
+    ("policy", "poddisruptionbudgets", pod_disruption_budget::PRINTER),
     ("rbac.authorization.k8s.io", "clusterrolebindings", binding::PRINTER),
     ("rbac.authorization.k8s.io", "clusterroles", role::PRINTER),
     ("rbac.authorization.k8s.io", "rolebindings", binding::PRINTER),
     ("rbac.authorization.k8s.io", "roles", role::PRINTER),
+    ("scheduling.k8s.io", "priorityclasses", policy::PRIORITY),
+    ("storage.k8s.io", "csidrivers", storage::DRIVER),
+    ("storage.k8s.io", "csinodes", storage::NODE),
+    ("storage.k8s.io", "csistoragecapacities", storage::CAPACITY),
+    ("storage.k8s.io", "storageclasses", storage::CLASS),
+    ("storage.k8s.io", "volumeattachments", storage::ATTACHMENT),
+    ("storage.k8s.io", "volumeattributesclasses", storage::ATTRIBUTES),
 ];
 
 /// Prints any object that nothing better is known about.

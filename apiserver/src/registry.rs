@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use kontiki_api::{Catalogue, catalogue, field};
 use serde_json::Value;
 
-use crate::strategy;
+use crate::{strategy, user::UserInfo};
 
 /// One stored resource: its catalogue row and what is special about it.
 #[derive(Clone)]
@@ -46,7 +46,7 @@ pub struct Context<'a> {
     /// The request's time.
     pub now: Timestamp,
     /// Who asks.
-    pub user: &'a str,
+    pub user: &'a UserInfo,
 }
 
 /// What is special about one resource. Object-safe and pure; works on the JSON value.
@@ -95,6 +95,13 @@ pub trait Strategy: Send + Sync + 'static {
         }
     }
 
+    /// Undoes what an update through another part of the object may not change: `approval` and
+    /// such, which are not their own kind. By default what `/status` may not.
+    fn prepare_for_part(&self, part: &str, object: &mut Value, old: &Value, context: &Context<'_>) {
+        let _ = part;
+        self.prepare_for_status_update(object, old, context);
+    }
+
     /// Checks a new object. `metadata` is checked by the verb, except for the name's form
     /// ([`Strategy::validate_name`]).
     fn validate(&self, object: &Value) -> field::Errors {
@@ -112,6 +119,12 @@ pub trait Strategy: Send + Sync + 'static {
     fn validate_status_update(&self, object: &Value, old: &Value) -> field::Errors {
         let _ = (object, old);
         field::Errors::default()
+    }
+
+    /// Checks an update through another part of the object.
+    fn validate_part_update(&self, part: &str, object: &Value, old: &Value) -> field::Errors {
+        let _ = part;
+        self.validate_status_update(object, old)
     }
 
     /// Why `name` is not a valid name for this resource, in upstream's words. `prefix` is set for

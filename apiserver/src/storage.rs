@@ -5,6 +5,7 @@
 //! is there, the same round trip brings it back.
 
 pub mod backend;
+pub mod convert;
 pub mod envelope;
 mod keys;
 mod leases;

@@ -1,6 +1,7 @@
 //! Endpoints below an object that do something of their own: one row each.
 //!
-//! `status` is not among them: it is a part of the object, and every verb knows it.
+//! `status` is not among them, nor is `approval` and the like: they are parts of the object, which
+//! every verb knows to write by themselves.
 
 mod binding;
 mod container;
@@ -107,5 +108,7 @@ pub fn find(info: &RequestInfo) -> Option<&'static Subresource> {
 
 /// Whether the request is answered by some verb or subresource at all.
 pub fn is_served(info: &RequestInfo) -> bool {
-    matches!(info.subresource.as_str(), "" | "status") || find(info).is_some()
+    matches!(info.subresource.as_str(), "" | "status")
+        || crate::verbs::update::PARTS.contains(&info.subresource.as_str())
+        || find(info).is_some()
 }

@@ -181,15 +181,16 @@ fn apply(caches: &Caches, batch: WatchBatch) {
             }
             continue;
         }
-        let Some((resource, prefix)) = caches.by_key(key) else { continue };
-        let object = match event.kind {
-            WatchEventKind::Put => open(resource, &event.kv),
-            WatchEventKind::Delete => None,
-        };
-        match object {
-            Some(object) => resource.cache.put(object),
-            // An unreadable object vanishes from view, and can still be deleted by name.
-            None => resource.cache.delete(&key[prefix..], batch.revision),
+        for (resource, prefix) in caches.by_key(key) {
+            let object = match event.kind {
+                WatchEventKind::Put => open(resource, &event.kv),
+                WatchEventKind::Delete => None,
+            };
+            match object {
+                Some(object) => resource.cache.put(object),
+                // An unreadable object vanishes from view, and can still be deleted by name.
+                None => resource.cache.delete(&key[prefix..], batch.revision),
+            }
         }
     }
 }

@@ -5,6 +5,7 @@ use kontiki_api::meta;
 use serde_json::Value;
 
 use super::{Printer, age, column, wide};
+use crate::storage::convert;
 
 pub(super) const PRINTER: Printer = Printer {
     columns: &[
@@ -20,6 +21,16 @@ pub(super) const PRINTER: Printer = Printer {
         wide("Name"),
     ],
     cells,
+};
+
+/// The same objects in the words of `events.k8s.io`.
+pub(super) const LATER: Printer = Printer {
+    columns: PRINTER.columns,
+    cells: |event, now| {
+        let mut core = event.clone();
+        convert::apply("events.k8s.io/v1", "v1", &mut core);
+        cells(&core, now)
+    },
 };
 
 fn cells(event: &Value, now: Timestamp) -> Vec<Value> {

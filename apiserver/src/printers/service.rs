@@ -37,24 +37,30 @@ fn cells(service: &Value, now: Timestamp) -> Vec<Value> {
     ]
 }
 
+/// The addresses of a load balancer, as many as fit.
+pub(super) fn balancer(balancer: &Value) -> String {
+    let ingress = balancer["ingress"].as_array();
+    let mut given: Vec<String> = ingress
+        .into_iter()
+        .flatten()
+        .filter_map(|one| one["ip"].as_str().or(one["hostname"].as_str()))
+        .map(str::to_owned)
+        .collect();
+    given.sort();
+    let mut shown = given.join(",");
+    if shown.len() > ADDRESSES_MAX {
+        shown = format!("{}...", &shown[..ADDRESSES_MAX - 3]);
+    }
+    shown
+}
+
 fn external(service: &Value) -> String {
     let spec = &service["spec"];
     let named = strings(&spec["externalIPs"]);
     match spec["type"].as_str().unwrap_or_default() {
         "ExternalName" => spec["externalName"].as_str().unwrap_or_default().to_owned(),
         "LoadBalancer" => {
-            let ingress = service["status"]["loadBalancer"]["ingress"].as_array();
-            let mut given: Vec<String> = ingress
-                .into_iter()
-                .flatten()
-                .filter_map(|one| one["ip"].as_str().or(one["hostname"].as_str()))
-                .map(str::to_owned)
-                .collect();
-            given.sort();
-            let mut shown = given.join(",");
-            if shown.len() > ADDRESSES_MAX {
-                shown = format!("{}...", &shown[..ADDRESSES_MAX - 3]);
-            }
+            let shown = balancer(&service["status"]["loadBalancer"]);
             match (shown.is_empty(), named.is_empty()) {
                 (true, true) => "<pending>".to_owned(),
                 (true, false) => named.join(","),

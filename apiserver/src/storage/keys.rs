@@ -21,6 +21,7 @@ impl Keys {
             ("", "services") => "services/specs",
             ("", "endpoints") => "services/endpoints",
             ("", "replicationcontrollers") => "controllers",
+            ("networking.k8s.io", "ingresses") => "ingress",
             (_, resource) => resource,
         };
         format!("{}/{path}/", self.prefix)
@@ -61,6 +62,8 @@ mod tests {
             ("services", "/registry/services/specs/"),
             ("nodes", "/registry/minions/"),
             ("deployments", "/registry/deployments/"),
+            ("ingresses", "/registry/ingress/"),
+            ("events.events.k8s.io", "/registry/events/"),
         ] {
             assert_eq!(keys.resource(catalogue.find(word).unwrap()), expected);
         }

@@ -5,7 +5,10 @@ use bytes::Bytes;
 use kontiki_api::catalogue;
 use serde_json::Value;
 
-use super::envelope::{self, SCHEMA_EPOCH, Sealed};
+use super::{
+    convert,
+    envelope::{self, SCHEMA_EPOCH, Sealed},
+};
 use crate::{
     schema::{self, Expected},
     strategy,
@@ -25,6 +28,15 @@ pub enum Error {
     Misfit(String),
 }
 
+/// Seals an object of a resource in the version that it is stored in.
+pub fn seal(object: &Value, row: &catalogue::Row) -> Vec<u8> {
+    let Some(stored) = &row.stored_as else { return envelope::seal(object) };
+    let mut object = object.clone();
+    convert::apply(&row.api_version(), &stored.to_string(), &mut object);
+    strategy::of(&stored.group, &row.resource).set_defaults(&mut object);
+    envelope::seal(&object)
+}
+
 /// Opens a stored value of a resource. Bytes of this version pass untouched.
 pub fn open(value: &Bytes, row: &catalogue::Row) -> Result<Sealed, Error> {
     let sealed = envelope::open(value)?;
@@ -32,6 +44,10 @@ pub fn open(value: &Bytes, row: &catalogue::Row) -> Result<Sealed, Error> {
         return Ok(sealed);
     }
     let mut object: Value = serde_json::from_slice(&sealed.json)?;
+    let converted = convert::apply(&sealed.group_version, &row.api_version(), &mut object);
+    if converted && sealed.epoch == SCHEMA_EPOCH {
+        return Ok(envelope::open(&envelope::seal(&object).into())?);
+    }
     object["apiVersion"] = row.api_version().into();
     let expected = Expected { group: &row.group, version: &row.version, kind: &row.kind };
     let mut object =

@@ -8,8 +8,11 @@ use kontiki_api::{
     k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement},
     names,
     quantity::Quantity,
+    typed as read,
 };
 use serde_json::Value;
+
+use super::place::Place;
 
 /// A validator of names.
 pub(super) type NameRule = fn(&str) -> Vec<String>;
@@ -17,6 +20,20 @@ pub(super) type NameRule = fn(&str) -> Vec<String>;
 /// Validates a name, or a prefix of one, by a rule.
 pub(super) fn name_with(rule: NameRule, name: &str, prefix: bool) -> Vec<String> {
     if prefix { rule(&names::mask_trailing_dash(name)) } else { rule(name) }
+}
+
+/// The number before a percent sign.
+pub(super) fn percent(text: &str) -> Option<u32> {
+    let digits = text.strip_suffix('%')?;
+    digits.bytes().all(|digit| digit.is_ascii_digit()).then(|| digits.parse().ok())?
+}
+
+/// A quantity as it was written: text, or a bare number.
+pub(super) fn amount_text(amount: &Value) -> Cow<'_, str> {
+    match amount {
+        Value::String(text) => Cow::Borrowed(text),
+        other => Cow::Owned(other.to_string()),
+    }
 }
 
 /// Validates an object as a struct. A decoded object that cannot be read as one is our mistake.
@@ -171,6 +188,80 @@ impl Check {
         for (index, value) in values.iter().enumerate() {
             let at = at.child("values").index(index);
             self.errors.invalid_each(&at, value, names::label_value(value));
+        }
+    }
+
+    /// A number that may not be negative.
+    pub(super) fn counts(&mut self, parent: &Place<'_>, fields: &[&str]) {
+        for field in fields {
+            let place = parent.at(field);
+            self.not_negative(&place.path, place.number());
+        }
+    }
+
+    /// A text that must be there and be one of the known ones.
+    pub(super) fn chosen(&mut self, place: &Place<'_>, known: &[&str]) {
+        if place.is_empty() {
+            self.required(&place.path, "");
+        } else {
+            self.one_of(&place.path, place.text(), known);
+        }
+    }
+
+    /// A text that must be one of the known ones if it is there.
+    pub(super) fn chosen_if_set(&mut self, place: &Place<'_>, known: &[&str]) {
+        if place.is_set() {
+            self.one_of(&place.path, place.text(), known);
+        }
+    }
+
+    /// A label selector as JSON; `None` if it is none.
+    pub(super) fn selects(&mut self, place: &Place<'_>) -> Option<LabelSelector> {
+        match read::label_selector(place.value) {
+            Ok(selector) => {
+                self.selector(&place.path, &selector);
+                Some(selector)
+            }
+            Err(error) => {
+                self.invalid(&place.path, place.value.clone(), &error.to_string());
+                None
+            }
+        }
+    }
+
+    /// A place whose value may not change.
+    pub(super) fn fixed(&mut self, new: &Place<'_>, old: &Place<'_>) {
+        if new.value != old.value && !(new.is_empty() && old.is_empty()) {
+            self.push(Error::immutable(&new.path, new.value.clone()));
+        }
+    }
+
+    /// Amounts of resources, none negative.
+    pub(super) fn amounts(&mut self, place: &Place<'_>) {
+        for (name, amount) in place.entries() {
+            self.errors.invalid_each(&amount.path, name, names::qualified_name(name));
+            self.quantity(&amount.path, &amount_text(amount.value));
+        }
+    }
+
+    /// A count or a percentage.
+    pub(super) fn share(&mut self, place: &Place<'_>) {
+        const PERCENT: &str = "a valid percent string must be a numeric string followed by an \
+                               ending '%' (e.g. '1%',  or '93%', regex used for validation is \
+                               '[0-9]+%')";
+        match place.value {
+            Value::String(text) if percent(text).is_none() => {
+                self.invalid(&place.path, text.as_str(), PERCENT);
+            }
+            Value::Number(_) => self.not_negative(&place.path, place.number()),
+            _ => {}
+        }
+    }
+
+    /// A percentage that may not exceed 100.
+    pub(super) fn not_above_all(&mut self, place: &Place<'_>) {
+        if percent(place.text()).is_some_and(|percent| percent > 100) {
+            self.invalid(&place.path, place.text(), "must not be greater than 100%");
         }
     }
 

@@ -11,7 +11,7 @@ use kontiki_api::{
 use serde_json::{Value, json};
 
 use super::{
-    check::{self, Check},
+    check::{self, Check, percent},
     replica_set, value,
 };
 use crate::registry::{Context, Strategy};
@@ -150,9 +150,4 @@ fn share(check: &mut Check, at: &Path, value: &IntOrString) {
             }
         }
     }
-}
-
-fn percent(text: &str) -> Option<u32> {
-    let digits = text.strip_suffix('%')?;
-    digits.bytes().all(|digit| digit.is_ascii_digit()).then(|| digits.parse().ok())?
 }

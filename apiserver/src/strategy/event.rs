@@ -13,7 +13,7 @@ use super::check::{self, Check};
 use crate::registry::Strategy;
 
 /// How long upstream keeps Events by default.
-const TIME_TO_LIVE: Duration = Duration::from_secs(60 * 60);
+pub(super) const TIME_TO_LIVE: Duration = Duration::from_secs(60 * 60);
 
 /// The strategy of `events`.
 pub(super) struct Events;

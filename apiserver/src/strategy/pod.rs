@@ -1,5 +1,6 @@
 //! Pods: defaults, the few fields that may change, graceful deletion.
 
+mod parts;
 mod quality;
 mod update;
 
@@ -12,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::{
     check::{self, Check},
+    place::Place,
     pod_spec, value,
 };
 use crate::registry::{self, Context, Grace, Strategy};
@@ -48,6 +50,10 @@ impl Strategy for Pods {
         registry::restore(object, old, "status");
     }
 
+    fn prepare_for_part(&self, part: &str, object: &mut Value, old: &Value, _: &Context<'_>) {
+        parts::prepare(part, object, old);
+    }
+
     fn validate(&self, object: &Value) -> Errors {
         check::typed(object, validate)
     }
@@ -63,6 +69,16 @@ impl Strategy for Pods {
         check::typed_pair(object, old, |new: &Pod, old: &Pod, check| {
             update::validate_status(new, old, check);
         })
+    }
+
+    fn validate_part_update(&self, part: &str, object: &Value, old: &Value) -> Errors {
+        let mut check = Check::default();
+        parts::check(part, &mut check, &Place::root(object), &Place::root(old));
+        let mut errors = check.errors;
+        if part != "ephemeralcontainers" {
+            errors.extend(self.validate(object));
+        }
+        errors
     }
 
     fn validate_name(&self, name: &str, prefix: bool) -> Vec<String> {

@@ -99,9 +99,14 @@ pub(super) fn selected_template(
         check.one_of(&at.child("spec").child("restartPolicy"), restart, &["Always"]);
     }
     if spec.active_deadline_seconds.is_some() {
+        let kind = match kind {
+            "daemonset" => "DaemonSet",
+            "statefulset" => "StatefulSet",
+            _ => "ReplicaSet",
+        };
         check.forbidden(
             &at.child("spec").child("activeDeadlineSeconds"),
-            "activeDeadlineSeconds in ReplicaSet is not Supported",
+            &format!("activeDeadlineSeconds in {kind} is not Supported"),
         );
     }
 }

@@ -1,10 +1,15 @@
 //! `RESOURCE/NAME/scale`: the number of replicas, whatever has them.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use http::{Response, StatusCode};
-use kontiki_api::k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use kontiki_api::{Status, field, meta, patch as patches, selector::Selector};
+use kontiki_api::{
+    Status,
+    catalogue::{self, Name},
+    field, meta, patch as patches,
+    selector::Selector,
+    typed,
+};
 use serde_json::{Value, json};
 
 use super::ServeFuture;
@@ -27,6 +32,7 @@ pub(super) fn serve<'a>(core: &'a Arc<Core>, exchange: &'a mut Exchange) -> Serv
 async fn run(core: &Arc<Core>, exchange: &mut Exchange) -> Result<Response<Body>, Status> {
     let resource = exchange.resource()?.clone();
     let row = resource.row.clone();
+    let paths = row.scale.as_ref().ok_or_else(Status::no_such_resource)?;
     let name = exchange.info.name.clone();
     let namespace = exchange.info.namespace.clone();
     let target = Target { resource: &resource, namespace: &namespace, name: &name };
@@ -34,23 +40,23 @@ async fn run(core: &Arc<Core>, exchange: &mut Exchange) -> Result<Response<Body>
         core.catch_up().await?;
         let key = crate::storage::relative(&namespace, &name);
         let object = resource.cache.get(&key).ok_or_else(|| Status::row_not_found(&row, &name))?;
-        return Ok(answer::value(StatusCode::OK, &scale_of(&object.value())));
+        return Ok(answer::value(StatusCode::OK, &scale_of(&object.value(), paths)));
     }
     let dry_run = options::dry_run(exchange, "UpdateOptions")?;
     let writer = Writer::of(exchange, dry_run);
     let wish = read(exchange).await?;
     let stored = update::modify(core, &writer, target, Part::Main, |old| {
-        let scale = wish.apply(&scale_of(old))?;
-        scaled(old, &scale, &name)
+        let scale = wish.apply(&scale_of(old, paths))?;
+        scaled(old, &scale, &name, paths)
     })
     .await?;
-    respond(&stored)
+    respond(&stored, paths)
 }
 
-fn respond(stored: &Stored) -> Result<Response<Body>, Status> {
+fn respond(stored: &Stored, paths: &catalogue::Scale) -> Result<Response<Body>, Status> {
     let object: Value = serde_json::from_slice(&stored.json)
         .map_err(|error| Status::internal_error(&format!("cannot read back: {error}")))?;
-    let response = answer::value(StatusCode::OK, &scale_of(&object));
+    let response = answer::value(StatusCode::OK, &scale_of(&object, paths));
     Ok(bodies::with_revision(response, stored.revision))
 }
 
@@ -92,33 +98,57 @@ impl Wish {
 }
 
 /// The Scale of an object.
-fn scale_of(object: &Value) -> Value {
+fn scale_of(object: &Value, paths: &catalogue::Scale) -> Value {
     let metadata = &object["metadata"];
+    let count = |path: &[Name]| found(object, path).as_i64().unwrap_or(0);
     let mut scale = json!({
         "kind": "Scale",
         "apiVersion": "autoscaling/v1",
         "metadata": {},
-        "spec": {"replicas": object["spec"]["replicas"].as_i64().unwrap_or(0)},
-        "status": {"replicas": object["status"]["replicas"].as_i64().unwrap_or(0)},
+        "spec": {"replicas": count(&paths.replicas)},
+        "status": {"replicas": count(&paths.current)},
     });
     for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
         if let Some(value) = metadata.get(field) {
             scale["metadata"][field] = value.clone();
         }
     }
-    if let Some(text) = selector_text(&object["spec"]["selector"]) {
+    let selector = paths.selector.as_ref().map(|path| found(object, path));
+    if let Some(text) = selector.and_then(selector_text) {
         scale["status"]["selector"] = text.into();
     }
     scale
 }
 
+fn found<'a>(object: &'a Value, path: &[Name]) -> &'a Value {
+    const NOTHING: &Value = &Value::Null;
+    path.iter().try_fold(object, |value, name| value.get(name.as_ref())).unwrap_or(NOTHING)
+}
+
+/// A selector as text: it is one already, or a label selector, or a map of labels.
 fn selector_text(selector: &Value) -> Option<String> {
-    let typed: LabelSelector = serde_json::from_value(selector.clone()).ok()?;
+    let map = match selector {
+        Value::String(text) => return Some(text.clone()),
+        Value::Object(map) => map,
+        _ => return None,
+    };
+    if map.values().any(Value::is_string) {
+        let labels = map.iter().filter_map(|(key, value)| Some((key, value.as_str()?.to_owned())));
+        let labels: BTreeMap<&String, String> = labels.collect();
+        let pairs = labels.iter().map(|(key, value)| (*key, value));
+        return Some(Selector::from_map(pairs).to_string());
+    }
+    let typed = typed::label_selector(selector).ok()?;
     Some(Selector::from_typed(Some(&typed)).ok()?.to_string())
 }
 
 /// The object with the replicas that the Scale wants.
-fn scaled(old: &Value, scale: &Value, name: &str) -> Result<Value, Status> {
+fn scaled(
+    old: &Value,
+    scale: &Value,
+    name: &str,
+    paths: &catalogue::Scale,
+) -> Result<Value, Status> {
     let replicas = scale["spec"]["replicas"].as_i64().unwrap_or(0);
     if replicas < 0 {
         let path = field::Path::new("spec").child("replicas");
@@ -126,7 +156,8 @@ fn scaled(old: &Value, scale: &Value, name: &str) -> Result<Value, Status> {
         return Err(Status::invalid("autoscaling", "Scale", name, &error.into()));
     }
     let mut new = old.clone();
-    new["spec"]["replicas"] = replicas.into();
+    let target = paths.replicas.iter().fold(&mut new, |value, name| &mut value[name.as_ref()]);
+    *target = replicas.into();
     let metadata = meta::metadata_mut(&mut new);
     for field in ["uid", "resourceVersion"] {
         match scale["metadata"].get(field) {
@@ -148,11 +179,22 @@ mod tests {
             "spec": {"replicas": 3, "selector": {"matchLabels": {"app": "web"}}},
             "status": {"replicas": 2},
         });
-        let mut scale = scale_of(&object);
+        let catalogue = kontiki_api::Catalogue::builtin();
+        let row = catalogue.find("deployments").unwrap();
+        let paths = row.scale.as_ref().unwrap();
+        let mut scale = scale_of(&object, paths);
         assert_eq!(scale["status"], json!({"replicas": 2, "selector": "app=web"}));
         scale["spec"]["replicas"] = 5.into();
-        assert_eq!(scaled(&object, &scale, "web").unwrap()["spec"]["replicas"], 5);
+        assert_eq!(scaled(&object, &scale, "web", paths).unwrap()["spec"]["replicas"], 5);
         scale["spec"]["replicas"] = (-1).into();
-        assert_eq!(scaled(&object, &scale, "web").unwrap_err().code, 422);
+        assert_eq!(scaled(&object, &scale, "web", paths).unwrap_err().code, 422);
+    }
+
+    #[test]
+    fn selectors_of_every_form_become_text() {
+        let text = |selector: Value| selector_text(&selector);
+        assert_eq!(text(json!({"tier": "db", "app": "a"})).as_deref(), Some("app=a,tier=db"));
+        assert_eq!(text(json!("app in (a)")).as_deref(), Some("app in (a)"));
+        assert_eq!(text(Value::Null), None);
     }
 }

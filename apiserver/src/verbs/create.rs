@@ -97,10 +97,10 @@ async fn create_named(
     };
     admission::mutate(core, &mut attempt).await?;
     strategy.set_defaults(&mut object);
-    let context = Context { now: writer.now, user: &writer.user.name };
-    strategy.prepare_for_create(&mut object, &context);
+    let context = Context { now: writer.now, user: &writer.user };
     let uid = uuid::Uuid::new_v4().to_string();
     metadata::initialise(&mut object, &uid, writer.now, strategy.has_generation());
+    strategy.prepare_for_create(&mut object, &context);
     let target = Target { resource, namespace: &namespace, name: &name };
     let mut allocation = Allocation::new(core, resource, object, None);
     loop {

@@ -163,7 +163,7 @@ fn decide(target: Target<'_>, current: &Value, options: &DeleteOptions, writer: 
             raise(&mut object);
         }
     }
-    let context = Context { now: writer.now, user: &writer.user.name };
+    let context = Context { now: writer.now, user: &writer.user };
     strategy.begin_deletion(&mut object, &context);
     if object == *current { Change::Keep } else { Change::Put(object) }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use kontiki_api::{Status, meta};
+use kontiki_api::{Status, catalogue, meta};
 use kontiki_base::Fence;
 use kontiki_raft::types::{KeyValue, Revision};
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ use crate::{
     exchange::Exchange,
     notes::Notes,
     registry::Claim,
-    storage::{Expected, Outcome, Write, envelope, relative, upgrade},
+    storage::{Expected, Outcome, Write, relative, upgrade},
     user::UserInfo,
 };
 
@@ -220,7 +220,7 @@ async fn write(
         .map(|claim| claim.key)
         .filter(|key| !kept.iter().any(|claim| claim.key == *key))
         .collect();
-    let value = new.map(envelope::seal);
+    let value = new.map(|new| upgrade::seal(new, &target.resource.row));
     if writer.dry_run {
         return Ok(Settled::Done(pretend(current, change)));
     }
@@ -243,7 +243,7 @@ async fn write(
     match outcome {
         Outcome::Written(revision) => {
             let json = match (value, change) {
-                (Some(value), _) => reopen(value, revision)?,
+                (Some(value), _) => reopen(value, revision, &target.resource.row)?,
                 (None, Change::Remove(last)) => at_revision(last, revision),
                 (None, _) => Bytes::new(),
             };
@@ -259,8 +259,8 @@ async fn write(
     }
 }
 
-fn reopen(value: Vec<u8>, revision: Revision) -> Result<Bytes, Status> {
-    let sealed = envelope::open(&value.into())
+fn reopen(value: Vec<u8>, revision: Revision, row: &catalogue::Row) -> Result<Bytes, Status> {
+    let sealed = upgrade::open(&value.into(), row)
         .map_err(|error| Status::internal_error(&error.to_string()))?;
     Ok(sealed.with_revision(revision))
 }

@@ -28,12 +28,21 @@ pub enum Part {
     Main,
     /// The status.
     Status,
+    /// Another part that is the business of its own endpoint, by that one's name.
+    Other(&'static str),
 }
+
+/// Parts of objects, apart from the status, that are written as objects of their kind.
+pub(crate) const PARTS: [&str; 3] = ["approval", "ephemeralcontainers", "resize"];
 
 impl Part {
     /// The part behind a subresource's name.
     pub fn of(subresource: &str) -> Part {
-        if subresource == "status" { Part::Status } else { Part::Main }
+        match PARTS.iter().find(|part| **part == subresource) {
+            Some(part) => Part::Other(part),
+            None if subresource == "status" => Part::Status,
+            None => Part::Main,
+        }
     }
 
     /// The subresource's name.
@@ -41,6 +50,7 @@ impl Part {
         match self {
             Part::Main => "",
             Part::Status => "status",
+            Part::Other(name) => name,
         }
     }
 }
@@ -166,7 +176,7 @@ async fn prepare(
     };
     admission::mutate(core, &mut attempt).await?;
     strategy.set_defaults(&mut new);
-    let context = Context { now: writer.now, user: &writer.user.name };
+    let context = Context { now: writer.now, user: &writer.user };
     match part {
         Part::Main => {
             strategy.prepare_for_update(&mut new, old, &context);
@@ -175,6 +185,12 @@ async fn prepare(
             }
         }
         Part::Status => strategy.prepare_for_status_update(&mut new, old, &context),
+        Part::Other(name) => {
+            strategy.prepare_for_part(name, &mut new, old, &context);
+            if strategy.has_generation() && strategy.generation_changes(&new, old) {
+                metadata::raise_generation(&mut new);
+            }
+        }
     }
     Ok(new)
 }
@@ -193,6 +209,7 @@ async fn check(
     errors.extend(match part {
         Part::Main => strategy.validate_update(&new, old),
         Part::Status => strategy.validate_status_update(&new, old),
+        Part::Other(name) => strategy.validate_part_update(name, &new, old),
     });
     if !errors.is_empty() {
         return Err(Status::invalid(&row.group, &row.kind, target.name, &errors));

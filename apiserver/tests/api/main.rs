@@ -4,6 +4,7 @@
 
 mod access;
 mod deletes;
+mod kinds;
 mod kubectl;
 mod lists;
 mod logs;
