@@ -3,13 +3,15 @@
 //! What every room must say alike is said here once: which resources exist ([`catalogue`]), what
 //! their fields are ([`schema`]), how they are selected ([`selector`]), measured ([`quantity`], [`quota`]),
 //! named ([`names`]) and changed ([`patch`]), and how a refusal reads ([`field`], [`status`]).
-//! [`typed`] turns objects into Rust structs; [`meta`] works on the JSON value where a struct
+//! Who owns which of their fields is worked out by [`fields`] and [`ownership`]. [`typed`] turns objects into Rust structs; [`meta`] works on the JSON value where a struct
 //! would cost more than it gives.
 
 pub mod catalogue;
 pub mod field;
+pub mod fields;
 pub mod meta;
 pub mod names;
+pub mod ownership;
 pub mod patch;
 pub mod quantity;
 pub mod quota;

@@ -63,6 +63,16 @@ pub struct Field {
     pub required: bool,
     /// How it merges, if it is a list or a map.
     pub semantics: Semantics,
+    /// Whether upstream's struct holds it by value, so that its encoding always has it.
+    pub embedded: bool,
+}
+
+impl Field {
+    /// Whether upstream's encoding has the field even when it was never set. Ownership shows it:
+    /// whoever creates an object does not come to own what was there before.
+    pub fn is_always_written(&self) -> bool {
+        self.required || self.embedded
+    }
 }
 
 /// An object type with known fields.

@@ -175,6 +175,17 @@ impl Status {
         Status::about(409, "Conflict", (group, resource, name), message)
     }
 
+    /// 409: an apply would change what others own.
+    pub fn apply_conflict(causes: Vec<Cause>, message: String) -> Status {
+        let details = Some(Box::new(Details { causes, ..Details::default() }));
+        Status { code: 409, reason: "Conflict", message, details }
+    }
+
+    /// 500 without a reason: what upstream makes of an error that is no Status.
+    pub fn unknown_error(message: impl Into<String>) -> Status {
+        Status::plain(500, "", message)
+    }
+
     /// 410: that revision is compacted, list again.
     pub fn expired(message: impl Into<String>) -> Status {
         Status::plain(410, "Expired", message)

@@ -16,7 +16,7 @@ use std::{ops::RangeInclusive, sync::Arc};
 
 use ipnet::IpNet;
 use jiff::Timestamp;
-use kontiki_api::{Catalogue, catalogue, field};
+use kontiki_api::{Catalogue, catalogue, field, ownership::Owned};
 use serde_json::Value;
 
 use crate::{strategy, user::UserInfo};
@@ -100,6 +100,16 @@ pub trait Strategy: Send + Sync + 'static {
     fn prepare_for_part(&self, part: &str, object: &mut Value, old: &Value, context: &Context<'_>) {
         let _ = part;
         self.prepare_for_status_update(object, old, context);
+    }
+
+    /// Which fields a writer can come to own by writing a subresource (empty: the object itself).
+    /// Name here what the hooks above undo: nobody owns what was not written.
+    fn owned(&self, subresource: &str) -> Owned<'static> {
+        match subresource {
+            "" => Owned::Without(&[&["status"]]),
+            "status" => Owned::Only(&[&["status"]]),
+            _ => Owned::Without(&[]),
+        }
     }
 
     /// Checks a new object. `metadata` is checked by the verb, except for the name's form

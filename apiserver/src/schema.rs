@@ -114,6 +114,11 @@ pub fn decode(
     finish(object, complaints, validation).map_err(|strict| cannot_handle(expected, &strict))
 }
 
+/// Parses one JSON document; also says which fields were given more than once.
+pub fn parse_json(body: &[u8]) -> Result<(Value, Vec<String>), String> {
+    parse::parse(body).map(|parsed| (parsed.value, parsed.duplicates))
+}
+
 /// Brings a value that a patch has made into conformance.
 pub fn conform_patched(
     expected: Expected<'_>,

@@ -3,6 +3,7 @@
 
 pub mod accept;
 pub mod allocation;
+pub mod apply;
 pub mod bodies;
 pub mod body;
 pub mod collection;
@@ -10,6 +11,7 @@ pub mod create;
 pub mod delete;
 pub mod get;
 pub mod list;
+pub mod managed;
 pub mod metadata;
 pub mod options;
 pub mod patch;

@@ -1,6 +1,6 @@
 //! From JSON schemas to the graph.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value};
 
@@ -21,6 +21,32 @@ const OPEN: [&str; 4] = [
     "io.k8s.apimachinery.pkg.runtime.RawExtension",
 ];
 
+/// Struct fields, by type, that upstream's types hold by value although they are optional.
+const EMBEDDED: &[(&str, &str)] = &[
+    ("CronJobSpec", "jobTemplate"),
+    ("DaemonSetSpec", "template"),
+    ("DaemonSetSpec", "updateStrategy"),
+    ("DeploymentSpec", "strategy"),
+    ("DeploymentSpec", "template"),
+    ("Event", "involvedObject"),
+    ("Event", "source"),
+    ("IngressStatus", "loadBalancer"),
+    ("JobSpec", "template"),
+    ("JobTemplateSpec", "metadata"),
+    ("JobTemplateSpec", "spec"),
+    ("NodeDaemonEndpoints", "kubeletEndpoint"),
+    ("NodeStatus", "daemonEndpoints"),
+    ("NodeStatus", "nodeInfo"),
+    ("PersistentVolumeClaimSpec", "resources"),
+    ("PodTemplate", "template"),
+    ("PodTemplateSpec", "metadata"),
+    ("PodTemplateSpec", "spec"),
+    ("ReplicaSetSpec", "template"),
+    ("ServiceStatus", "loadBalancer"),
+    ("StatefulSetSpec", "template"),
+    ("StatefulSetSpec", "updateStrategy"),
+];
+
 /// Builds the graph of everything that the roots reach.
 pub(super) fn graph(roots: Roots) -> Schema {
     let Roots { kinds, definitions } = roots;
@@ -35,7 +61,13 @@ pub(super) fn graph(roots: Roots) -> Schema {
     for (type_name, field, row) in lists::rows() {
         semantics.insert((type_name, field), row);
     }
-    let builder = Builder { definitions: &definitions, by_name: &by_name, semantics: &semantics };
+    let of_kinds = kinds.iter().map(|kind| kind.3.as_str()).collect();
+    let builder = Builder {
+        definitions: &definitions,
+        by_name: &by_name,
+        semantics: &semantics,
+        kinds: of_kinds,
+    };
     let types = names.iter().map(|name| builder.build(name)).collect();
     let by_kind = kinds
         .into_iter()
@@ -55,6 +87,8 @@ struct Builder<'a> {
     definitions: &'a Map<String, Value>,
     by_name: &'a HashMap<String, TypeId>,
     semantics: &'a HashMap<(&'a str, &'a str), Semantics>,
+    /// Names of the types that are kinds.
+    kinds: HashSet<&'a str>,
 }
 
 impl Builder<'_> {
@@ -69,11 +103,23 @@ impl Builder<'_> {
                 shape: self.shape(property),
                 required: required.contains(&field.as_str()),
                 semantics: self.semantics.get(&(name, field)).cloned().unwrap_or_default(),
+                embedded: self.is_embedded(name, field, property),
             })
             .collect();
         fields.sort_by(|a, b| a.name.cmp(&b.name));
         let atomic = self.semantics.get(&(name, ".")).is_some_and(|own| own.atomic_map);
         Type { name: name.to_owned(), fields, atomic }
+    }
+
+    /// A kind's `spec` and `status` are structs within its struct, and so are a few others, which
+    /// the schemas do not tell apart from pointers.
+    fn is_embedded(&self, name: &str, field: &str, property: &Value) -> bool {
+        if !matches!(self.shape(property), Shape::Struct(_)) {
+            return false;
+        }
+        let own = name.rsplit('.').next().unwrap_or(name);
+        let of_a_kind = self.kinds.contains(name) && matches!(field, "spec" | "status");
+        of_a_kind || EMBEDDED.contains(&(own, field))
     }
 
     fn shape(&self, schema: &Value) -> Shape {

@@ -1,5 +1,7 @@
 //! How lists and maps merge, from the table `lists.tsv`.
 
+use serde_json::Value;
+
 /// How server-side apply tells the items of a list apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ListType {
@@ -18,6 +20,8 @@ pub struct Semantics {
     pub list_type: Option<ListType>,
     /// The keys of a [`ListType::Map`].
     pub map_keys: Vec<String>,
+    /// What those keys are for items that leave them out, if they have defaults.
+    pub key_defaults: Vec<(String, Value)>,
     /// Whether it is a map that server-side apply replaces as a whole.
     pub atomic_map: bool,
     /// Whether it is a map marked as granular.
@@ -28,6 +32,13 @@ pub struct Semantics {
     pub retain_keys: bool,
     /// The key by which a strategic merge patch finds list items.
     pub merge_key: Option<String>,
+}
+
+impl Semantics {
+    /// What a key is for an item that leaves it out.
+    pub fn key_default(&self, key: &str) -> Option<&Value> {
+        self.key_defaults.iter().find(|(name, _)| name == key).map(|(_, value)| value)
+    }
 }
 
 const TABLE: &str = include_str!("lists.tsv");
@@ -50,7 +61,15 @@ pub(super) fn rows() -> impl Iterator<Item = (&'static str, &'static str, Semant
                 "map" => Some(ListType::Map),
                 _ => None,
             },
-            map_keys: words(keys),
+            map_keys: words(keys)
+                .into_iter()
+                .map(|key| key.split_once('=').map_or(key.clone(), |(name, _)| name.to_owned()))
+                .collect(),
+            key_defaults: words(keys)
+                .iter()
+                .filter_map(|key| key.split_once('='))
+                .map(|(name, value)| (name.to_owned(), Value::from(value)))
+                .collect(),
             atomic_map: kind == "map:atomic",
             granular_map: kind == "map:granular",
             merge: strategy.split(',').any(|word| word == "merge"),

@@ -12,7 +12,7 @@ use crate::{
     exchange::Exchange,
     registry,
     verbs::{
-        accept, bodies, body, metadata, options,
+        accept, bodies, body, managed, metadata, options,
         stored::{self, Target, Writer},
         update,
     },
@@ -43,6 +43,8 @@ async fn run(core: &Arc<Core>, exchange: &mut Exchange) -> Result<Response<Body>
             let finalizers = wanted["metadata"].get("finalizers").cloned();
             meta::set(&mut new, "finalizers", finalizers);
         }
+        let owners = managed::track(&writer, &resource, "finalize", Some(old), &mut new);
+        managed::settle(&mut new, old, owners);
         Ok(update::outcome_of(&resource, new, old))
     })
     .await?;

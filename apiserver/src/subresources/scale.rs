@@ -6,7 +6,12 @@ use http::{Response, StatusCode};
 use kontiki_api::{
     Status,
     catalogue::{self, Name},
-    field, meta, patch as patches,
+    field,
+    fields::Path,
+    meta,
+    ownership::{self, Configuration, Owned, Scaling, Scope},
+    patch as patches,
+    schema::Schema,
     selector::Selector,
     typed,
 };
@@ -18,9 +23,10 @@ use crate::{
     core::Core,
     exchange::Exchange,
     verbs::{
-        bodies, body, options,
+        apply::{self, Wanted},
+        bodies, body, managed, options,
         patch::{self, Patch},
-        stored::{Stored, Target, Writer},
+        stored::{Ownership, Stored, Target, Writer},
         update::{self, Part},
     },
 };
@@ -43,11 +49,24 @@ async fn run(core: &Arc<Core>, exchange: &mut Exchange) -> Result<Response<Body>
         return Ok(answer::value(StatusCode::OK, &scale_of(&object.value(), paths)));
     }
     let dry_run = options::dry_run(exchange, "UpdateOptions")?;
-    let writer = Writer::of(exchange, dry_run);
+    managed::check_options(exchange, "UpdateOptions", apply::is_apply(exchange))?;
+    let writer = Writer { ownership: Ownership::Decided, ..Writer::of(exchange, dry_run) };
     let wish = read(exchange).await?;
+    let owners = Owners {
+        writer: &writer,
+        scaling: Scaling {
+            api_version: row.api_version(),
+            replicas: Path::of(&paths.replicas.iter().map(AsRef::as_ref).collect::<Vec<_>>()),
+        },
+    };
     let stored = update::modify(core, &writer, target, Part::Main, |old| {
-        let scale = wish.apply(&scale_of(old, paths))?;
-        scaled(old, &scale, &name, paths)
+        let mut before = scale_of(old, paths);
+        meta::set(&mut before, "managedFields", ownership::to_scale(&owners.scaling, old));
+        let scale = owners.wish(&wish, &before)?;
+        let mut new = scaled(old, &scale, &name, paths)?;
+        let managed = ownership::to_parent(&owners.scaling, old, &scale);
+        meta::set(&mut new, "managedFields", managed);
+        Ok(new)
     })
     .await?;
     respond(&stored, paths)
@@ -64,9 +83,47 @@ fn respond(stored: &Stored, paths: &catalogue::Scale) -> Result<Response<Body>, 
 enum Wish {
     Replace(Value),
     Patch(Patch),
+    Apply(Wanted),
+}
+
+/// Who owns the replicas: decided on the Scale, as if it were an object of its own.
+struct Owners<'a> {
+    writer: &'a Writer,
+    scaling: Scaling,
+}
+
+impl Owners<'_> {
+    /// The Scale that is wanted, with its owners.
+    fn wish(&self, wish: &Wish, before: &Value) -> Result<Value, Status> {
+        let schema = Schema::builtin();
+        let type_id = schema.kind("autoscaling", "v1", "Scale");
+        let scope = Scope {
+            schema,
+            type_id: type_id.ok_or_else(|| Status::internal_error("no schema for Scale"))?,
+            api_version: ownership::SCALE_VERSION,
+            kind: "Scale",
+            subresource: "scale",
+            owned: Owned::Without(&[&["status"]]),
+        };
+        let Writer { manager, now, .. } = self.writer;
+        let mut scale = match wish {
+            Wish::Replace(scale) => scale.clone(),
+            Wish::Patch(patch) => patched(patch, before)?,
+            Wish::Apply(Wanted { config, force }) => {
+                let wanted = Configuration { config, manager, force: *force, now: *now };
+                return ownership::apply(&scope, Some(before), &wanted)
+                    .map_err(|refusal| refusal.status());
+            }
+        };
+        ownership::update(&scope, Some(before), &mut scale, manager, *now);
+        Ok(scale)
+    }
 }
 
 async fn read(exchange: &mut Exchange) -> Result<Wish, Status> {
+    if apply::is_apply(exchange) {
+        return apply::read(exchange).await.map(Wish::Apply);
+    }
     if exchange.info.verb == "patch" {
         return Ok(Wish::Patch(patch::read(exchange).await?.0));
     }
@@ -80,21 +137,17 @@ async fn read(exchange: &mut Exchange) -> Result<Wish, Status> {
     Ok(Wish::Replace(scale))
 }
 
-impl Wish {
-    fn apply(&self, old: &Value) -> Result<Value, Status> {
-        let mut new = old.clone();
-        match self {
-            Wish::Replace(scale) => new = scale.clone(),
-            Wish::Patch(Patch::Merge(patch) | Patch::Strategic(patch)) => {
-                // A Scale has no lists, so both kinds of patch merge alike.
-                patches::merge(&mut new, patch);
-            }
-            Wish::Patch(Patch::Json(operations)) => operations
-                .apply(&mut new)
-                .map_err(|error| Status::unprocessable_patch(&error.to_string()))?,
-        }
-        Ok(new)
+/// The Scale after a patch.
+fn patched(patch: &Patch, old: &Value) -> Result<Value, Status> {
+    let mut new = old.clone();
+    match patch {
+        // A Scale has no lists, so both kinds of patch merge alike.
+        Patch::Merge(patch) | Patch::Strategic(patch) => patches::merge(&mut new, patch),
+        Patch::Json(operations) => operations
+            .apply(&mut new)
+            .map_err(|error| Status::unprocessable_patch(&error.to_string()))?,
     }
+    Ok(new)
 }
 
 /// The Scale of an object.

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{
     accept,
     allocation::Allocation,
-    bodies, body, metadata, options,
+    bodies, body, managed, metadata, options,
     stored::{self, Change, Stored, Target, Writer},
 };
 use crate::{
@@ -30,6 +30,7 @@ pub(super) async fn serve(
 ) -> Result<Response<Body>, Status> {
     let agreed = accept::negotiate(exchange.header(http::header::ACCEPT))?;
     let dry_run = options::dry_run(exchange, "CreateOptions")?;
+    managed::check_options(exchange, "CreateOptions", false)?;
     let resource = exchange.resource()?.clone();
     let mut object = body::read_object(exchange, &resource).await?;
     metadata::place(&mut object, &exchange.info, &resource)?;
@@ -85,6 +86,7 @@ async fn create_named(
     let (namespace, name) = (meta::namespace(&object).to_owned(), meta::name(&object).to_owned());
     let strategy = resource.strategy;
     strategy.set_defaults(&mut object);
+    let owners = managed::track(writer, resource, "", None, &mut object);
     let mut attempt = Attempt {
         operation: Operation::Create,
         resource,
@@ -101,6 +103,7 @@ async fn create_named(
     let uid = uuid::Uuid::new_v4().to_string();
     metadata::initialise(&mut object, &uid, writer.now, strategy.has_generation());
     strategy.prepare_for_create(&mut object, &context);
+    meta::set(&mut object, "managedFields", owners);
     let target = Target { resource, namespace: &namespace, name: &name };
     let mut allocation = Allocation::new(core, resource, object, None);
     loop {

@@ -9,6 +9,7 @@ use kontiki_api::{
 };
 use serde_json::{Map, Value};
 
+use super::stored::Target;
 use crate::{cache::Resource, request_info::RequestInfo};
 
 /// Letters of generated names: no vowels, so that none becomes a word; nothing that looks alike.
@@ -48,6 +49,31 @@ pub fn place(object: &mut Value, info: &RequestInfo, resource: &Resource) -> Res
     Ok(())
 }
 
+/// Checks that an applied object is the one it is applied to.
+pub fn address(object: &mut Value, target: Target<'_>) -> Result<(), Status> {
+    let row = &target.resource.row;
+    let own = meta::namespace(object);
+    if !row.namespaced() {
+        if !own.is_empty() {
+            return Err(Status::bad_request("namespace is not allowed on this type"));
+        }
+    } else if own.is_empty() {
+        meta::set(object, "namespace", Some(target.namespace.into()));
+    } else if own != target.namespace {
+        return Err(Status::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
+    }
+    let name = meta::name(object);
+    if !name.is_empty() && name != target.name {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({})",
+            target.name
+        )));
+    }
+    Ok(())
+}
+
 /// A name from a prefix. The letters are drawn by the caller.
 pub fn generated_name(prefix: &str, mut random_below: impl FnMut(usize) -> usize) -> String {
     let mut end = prefix.len().min(GENERATED_MAX);
@@ -68,7 +94,6 @@ pub fn initialise(object: &mut Value, uid: &str, now: Timestamp, has_generation:
         "resourceVersion",
         "deletionTimestamp",
         "deletionGracePeriodSeconds",
-        "managedFields",
         "generation",
     ] {
         metadata.shift_remove(field);
@@ -80,7 +105,8 @@ pub fn initialise(object: &mut Value, uid: &str, now: Timestamp, has_generation:
     }
 }
 
-/// Keeps what an update may not touch, and refuses one that is meant for another object.
+/// Keeps what an update may not touch, and refuses one that is meant for another object. What it
+/// says about the owners of fields is left for [`super::managed`] to judge.
 pub fn preserve(object: &mut Value, old: &Value, resource: &Resource) -> Result<(), Status> {
     let row = &resource.row;
     let conflict = |why: &str| Status::conflict(&row.group, &row.resource, meta::name(old), why);
@@ -106,7 +132,6 @@ pub fn preserve(object: &mut Value, old: &Value, resource: &Resource) -> Result<
     }
     let kept = old["metadata"].clone();
     let metadata = meta::metadata_mut(object);
-    metadata.shift_remove("managedFields");
     for field in [
         "name",
         "namespace",

@@ -1,4 +1,5 @@
-//! An existing object, changed by a patch.
+//! An existing object, changed by a patch. Configurations that are applied are patches, too, but
+//! go their own way: [`super::apply`].
 
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use kontiki_api::{
 use serde_json::Value;
 
 use super::{
-    accept, bodies, body, options,
+    accept, apply, bodies, body, managed, options,
     stored::{Target, Writer},
     update::{self, Part},
 };
@@ -24,10 +25,11 @@ use crate::{
     schema::{self, FieldValidation},
 };
 
-const ACCEPTED: [&str; 3] = [
+pub(super) const ACCEPTED: [&str; 4] = [
     "application/json-patch+json",
     "application/merge-patch+json",
     "application/strategic-merge-patch+json",
+    "application/apply-patch+yaml",
 ];
 
 /// A patch as it was sent.
@@ -45,8 +47,12 @@ pub(super) async fn serve(
     exchange: &mut Exchange,
     part: Part,
 ) -> Result<Response<Body>, Status> {
+    if apply::is_apply(exchange) {
+        return apply::serve(core, exchange, part).await;
+    }
     let agreed = accept::negotiate(exchange.header(http::header::ACCEPT))?;
     let dry_run = options::dry_run(exchange, "PatchOptions")?;
+    managed::check_options(exchange, "PatchOptions", false)?;
     let validation = body::field_validation(exchange)?;
     let resource = exchange.resource()?.clone();
     let (patch, shown) = read(exchange).await?;
@@ -58,7 +64,7 @@ pub(super) async fn serve(
     };
     let mut warnings = Vec::new();
     let stored = update::modify(core, &writer, target, part, |old| {
-        let new = apply(&patch, old, &resource.row)?;
+        let new = patched(&patch, old, &resource.row)?;
         let decoded = conform(&resource, new, &shown, validation)?;
         warnings = decoded.warnings;
         addressed(decoded.object, old)
@@ -95,7 +101,7 @@ fn addressed(new: Value, old: &Value) -> Result<Value, Status> {
 /// Reads the patch, and a value that stands for it in messages.
 pub(crate) async fn read(exchange: &mut Exchange) -> Result<(Patch, Value), Status> {
     let media_type = body::media_type(exchange).to_owned();
-    if !ACCEPTED.contains(&media_type.as_str()) {
+    if !ACCEPTED[..3].contains(&media_type.as_str()) {
         return Err(Status::unsupported_media_type(&ACCEPTED));
     }
     let bytes = exchange.read_body().await?;
@@ -120,7 +126,7 @@ fn object(bytes: &Bytes) -> Result<Value, Status> {
 }
 
 /// The object after the patch.
-pub(crate) fn apply(patch: &Patch, old: &Value, row: &catalogue::Row) -> Result<Value, Status> {
+pub(crate) fn patched(patch: &Patch, old: &Value, row: &catalogue::Row) -> Result<Value, Status> {
     let mut new = old.clone();
     match patch {
         Patch::Json(operations) => operations.apply(&mut new).map_err(|error| refused(&error))?,

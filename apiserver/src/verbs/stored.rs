@@ -13,6 +13,7 @@ use kontiki_base::Fence;
 use kontiki_raft::types::{KeyValue, Revision};
 use serde_json::{Value, json};
 
+use super::managed;
 use crate::{
     cache::Resource,
     core::{Core, unavailable},
@@ -39,6 +40,19 @@ pub struct Writer {
     pub dry_run: bool,
     /// Where admission notes warnings and annotations.
     pub notes: Arc<Notes>,
+    /// Under which name it comes to own what it writes.
+    pub manager: Arc<str>,
+    /// How.
+    pub ownership: Ownership,
+}
+
+/// How a write changes who owns which fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ownership {
+    /// The writer comes to own what it changes.
+    Update,
+    /// The object that is to be written says.
+    Decided,
 }
 
 impl Writer {
@@ -50,6 +64,8 @@ impl Writer {
             fence: exchange.fence(),
             dry_run,
             notes: exchange.notes.clone(),
+            manager: managed::manager(exchange).into(),
+            ownership: Ownership::Update,
         }
     }
 
@@ -61,6 +77,8 @@ impl Writer {
             fence: None,
             dry_run: false,
             notes: Arc::default(),
+            manager: "kube-apiserver".into(),
+            ownership: Ownership::Update,
         }
     }
 }

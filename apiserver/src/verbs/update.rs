@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{
     accept,
     allocation::Allocation,
-    bodies, body, create, metadata, options,
+    bodies, body, create, managed, metadata, options,
     stored::{self, ATTEMPTS_MAX, Change, Settled, Stored, Target, Writer},
 };
 use crate::{
@@ -62,6 +62,7 @@ pub(super) async fn serve(
 ) -> Result<Response<Body>, Status> {
     let agreed = accept::negotiate(exchange.header(http::header::ACCEPT))?;
     let dry_run = options::dry_run(exchange, "UpdateOptions")?;
+    managed::check_options(exchange, "UpdateOptions", false)?;
     let resource = exchange.resource()?.clone();
     let mut object = body::read_object(exchange, &resource).await?;
     metadata::place(&mut object, &exchange.info, &resource)?;
@@ -164,6 +165,7 @@ async fn prepare(
     let strategy = target.resource.strategy;
     strategy.set_defaults(&mut new);
     metadata::preserve(&mut new, old, target.resource)?;
+    let owners = managed::track(writer, target.resource, part.name(), Some(old), &mut new);
     let mut attempt = Attempt {
         operation: Operation::Update,
         resource: target.resource,
@@ -192,6 +194,7 @@ async fn prepare(
             }
         }
     }
+    managed::settle(&mut new, old, owners);
     Ok(new)
 }
 

@@ -1,5 +1,7 @@
 //! Real `kubectl`s, of every version that is installed, against a real socket.
 
+mod ownership;
+
 use std::{
     path::{Path, PathBuf},
     process::{Output, Stdio},
@@ -164,6 +166,7 @@ async fn drive(kubectl: &Kubectl<'_>) {
     assert!(kubectl.ok("get configmap c -o yaml", "").await.contains("a: b"));
     assert!(kubectl.refused("get configmap nope", "").await.contains("\"nope\" not found"));
     assert!(kubectl.refused("get nopes", "").await.contains("doesn't have a resource type"));
+    ownership::drive(kubectl).await;
     kubectl.ok("delete -f -", DEPLOYMENT).await;
     kubectl.ok("delete configmap/c serviceaccount/bot", "").await;
 }

@@ -8,6 +8,7 @@ mod kinds;
 mod kubectl;
 mod lists;
 mod logs;
+mod ownership;
 mod sockets;
 mod streams;
 mod support;
