@@ -352,7 +352,8 @@ mod tests {
             assert_eq!(row.list_kind, format!("{}List", row.kind));
             assert_eq!(row.singular, row.kind.to_ascii_lowercase(), "{}", row.kind);
             assert!(row.verbs.is_sorted(), "{}", row.kind);
-            assert!(row.supports(None, "list") && !row.supports(None, "fly"));
+            let begins = row.supports(None, "list") || row.supports(None, "create");
+            assert!(begins && !row.supports(None, "fly"), "{}", row.kind);
             assert_eq!(row.scale.is_some(), row.subresource("scale").is_some(), "{}", row.kind);
         }
     }

@@ -77,11 +77,12 @@ const fn wide(name: &'static str) -> Column {
 
 /// The table of printers, alphabetical by group and resource.
 static PRINTERS: &[(&str, &str, Printer)] = &[
+    ("", "bindings", PLAIN),
     ("", "componentstatuses", policy::COMPONENT),
     ("", "configmaps", config_map::PRINTER),
     ("", "endpoints", endpoints::PRINTER),
     ("", "events", event::PRINTER),
-    ("", "limitranges", policy::LIMITS),
+    ("", "limitranges", PLAIN),
     ("", "namespaces", namespace::PRINTER),
     ("", "nodes", node::PRINTER),
     ("", "persistentvolumeclaims", volume::CLAIM),
@@ -129,7 +130,7 @@ static PRINTERS: &[(&str, &str, Printer)] = &[
 ];
 
 /// Prints any object that nothing better is known about.
-static PLAIN: Printer =
+const PLAIN: Printer =
     Printer { columns: &[column("Name"), column("Created At")], cells: plain_cells };
 
 fn plain_cells(object: &Value, _: Timestamp) -> Vec<Value> {

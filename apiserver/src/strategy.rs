@@ -9,7 +9,6 @@ mod addresses;
 mod certificate_signing_request;
 mod check;
 mod cluster_role;
-mod component_status;
 mod config_map;
 mod controller_revision;
 mod cron_job;
@@ -32,6 +31,7 @@ mod namespace;
 mod network_policy;
 mod new_event;
 mod node;
+mod not_stored;
 mod persistent_volume;
 mod persistent_volume_claim;
 mod place;
@@ -61,7 +61,8 @@ use crate::registry::Strategy;
 
 /// The table, alphabetical by group and resource.
 static STRATEGIES: &[(&str, &str, &dyn Strategy)] = &[
-    ("", "componentstatuses", &component_status::STRATEGY),
+    ("", "bindings", &not_stored::STRATEGY),
+    ("", "componentstatuses", &not_stored::STRATEGY),
     ("", "configmaps", &config_map::ConfigMaps),
     ("", "endpoints", &endpoints::STRATEGY),
     ("", "events", &event::Events),

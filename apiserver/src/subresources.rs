@@ -1,9 +1,10 @@
-//! Endpoints below an object that do something of their own: one row each.
+//! Endpoints that do something of their own, below objects and instead of them: one row each.
 //!
 //! `status` is not among them, nor is `approval` and the like: they are parts of the object, which
 //! every verb knows to write by themselves.
 
 mod binding;
+mod component_statuses;
 mod container;
 mod eviction;
 mod finalize;
@@ -27,7 +28,7 @@ pub struct Subresource {
     group: &'static str,
     /// Plural resource name; `*` is any.
     resource: &'static str,
-    /// Name.
+    /// Name; empty if the whole resource is meant.
     name: &'static str,
     /// Verbs.
     verbs: &'static [&'static str],
@@ -36,6 +37,20 @@ pub struct Subresource {
 }
 
 static TABLE: &[Subresource] = &[
+    Subresource {
+        group: "",
+        resource: "bindings",
+        name: "",
+        verbs: &["create"],
+        serve: binding::serve,
+    },
+    Subresource {
+        group: "",
+        resource: "componentstatuses",
+        name: "",
+        verbs: &["get", "list"],
+        serve: component_statuses::serve,
+    },
     Subresource {
         group: "",
         resource: "namespaces",

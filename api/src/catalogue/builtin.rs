@@ -32,6 +32,7 @@ pub(super) fn rows() -> Vec<Row> {
 
 fn core() -> Vec<Row> {
     vec![
+        row(CORE, "Binding", "bindings", Scope::Namespaced).verbs(&["create"]),
         row(CORE, "ComponentStatus", "componentstatuses", Scope::Cluster)
             .short("cs")
             .verbs(&["get", "list"]),

@@ -201,4 +201,52 @@ mod tests {
             rules("view") > 0 && rules("edit") > rules("view") && rules("admin") > rules("edit")
         );
     }
+
+    /// Namespaced resources that `view` does not read, with the weakest role that does.
+    const NOT_FOR_VIEWERS: [(&str, &str); 8] = [
+        ("csistoragecapacities.storage.k8s.io", ""),
+        ("events.events.k8s.io", ""),
+        ("leases.coordination.k8s.io", "edit"),
+        ("podtemplates", ""),
+        ("rolebindings.rbac.authorization.k8s.io", "admin"),
+        ("roles.rbac.authorization.k8s.io", "admin"),
+        ("secrets", "edit"),
+        ("bindings", "view"),
+    ];
+
+    #[test]
+    fn every_resource_is_read_by_whom_it_is_meant_for() {
+        let user = UserInfo::new("u", &[]);
+        for row in kontiki_api::Catalogue::builtin().rows() {
+            let reads = |role: &str| {
+                let attributes = Attributes {
+                    user: &user,
+                    verb: "get",
+                    is_resource: true,
+                    namespace: "a",
+                    group: &row.group,
+                    resource: &row.resource,
+                    subresource: "",
+                    name: "x",
+                    path: "",
+                };
+                rules_of(role).iter().any(|rule| rbac::rule_allows(rule, &attributes))
+            };
+            let weakest = ["view", "edit", "admin"].into_iter().find(|role| reads(role));
+            let name = row.qualified_resource();
+            let exception = NOT_FOR_VIEWERS.iter().find(|(resource, _)| *resource == name);
+            let expected = match exception {
+                Some((_, role)) => *role,
+                None if row.namespaced() || name == "namespaces" => "view",
+                None => "",
+            };
+            assert_eq!(weakest.unwrap_or_default(), expected, "{name}");
+        }
+    }
+
+    fn rules_of(name: &str) -> Vec<PolicyRule> {
+        let role = cluster_roles().into_iter().find(|role| role["metadata"]["name"] == name);
+        let role = k8s_openapi::api::rbac::v1::ClusterRole::from_value(role.unwrap()).unwrap();
+        role.rules.unwrap_or_default()
+    }
 }

@@ -1,14 +1,9 @@
-//! What bounds and orders the objects of others: limits, quotas, priorities, runtimes.
+//! What bounds and orders the objects of others (quotas, priorities, runtimes), and how components are.
 
 use kontiki_api::meta;
 use serde_json::Value;
 
 use super::{Column, Printer, age_of, column, number};
-
-pub(super) const LIMITS: Printer = Printer {
-    columns: &[column("Name"), column("Created At")],
-    cells: |range, _| vec![meta::name(range).into(), meta::text(range, "creationTimestamp").into()],
-};
 
 pub(super) const QUOTA: Printer = Printer {
     columns: &[column("Name"), column("Request"), column("Limit"), column("Age")],

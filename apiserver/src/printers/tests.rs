@@ -168,3 +168,63 @@ fn tables_carry_what_was_asked_for() {
     assert_eq!(printed["rows"][0].get("object"), None);
     assert_eq!(of("x", "y").columns.len(), 2);
 }
+
+#[test]
+fn workloads_and_storage_print_as_upstream_does() {
+    let meta = json!({"name": "a", "creationTimestamp": "2026-01-02T03:09:00Z"});
+    let template = json!({"spec": {"containers": [{"name": "c", "image": "i"}]}});
+    check(
+        ("batch", "jobs"),
+        &json!({"metadata": meta, "spec": {"completions": 3, "template": template},
+            "status": {"succeeded": 3, "startTime": "2026-01-02T03:00:00Z", "completionTime": "2026-01-02T03:02:30Z",
+                "conditions": [{"type": "Complete", "status": "True"}]}}),
+        "a | Complete | 3/3 | 2m30s | 60s | c | i | <none>",
+    );
+    check(
+        ("batch", "jobs"),
+        &json!({"metadata": meta, "spec": {"parallelism": 4, "template": template}}),
+        "a | Running | 0/1 of 4 |  | 60s | c | i | <none>",
+    );
+    check(
+        ("batch", "cronjobs"),
+        &json!({"metadata": meta, "spec": {"schedule": "@daily", "suspend": true, "jobTemplate": {"spec": {"template": template}}},
+            "status": {"active": [{}], "lastScheduleTime": "2026-01-02T03:05:00Z"}}),
+        "a | @daily | <none> | True | 1 | 5m | 60s | c | i | <none>",
+    );
+    check(
+        ("policy", "poddisruptionbudgets"),
+        &json!({"metadata": meta, "spec": {"maxUnavailable": "25%"}, "status": {"disruptionsAllowed": 2}}),
+        "a | N/A | 25% | 2 | 60s",
+    );
+    check(
+        ("autoscaling", "horizontalpodautoscalers"),
+        &json!({"apiVersion": "autoscaling/v1", "kind": "HorizontalPodAutoscaler", "metadata": meta,
+            "spec": {"scaleTargetRef": {"kind": "Deployment", "name": "d"}, "minReplicas": 1, "maxReplicas": 4, "targetCPUUtilizationPercentage": 80},
+            "status": {"currentReplicas": 2, "currentCPUUtilizationPercentage": 35}}),
+        "a | Deployment/d | cpu: 35%/80% | 1 | 4 | 2 | 60s",
+    );
+    check(
+        ("", "persistentvolumes"),
+        &json!({"metadata": meta, "spec": {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteMany", "ReadWriteOnce"],
+            "persistentVolumeReclaimPolicy": "Retain", "claimRef": {"namespace": "n", "name": "c"}, "storageClassName": "s", "volumeMode": "Block"},
+            "status": {"phase": "Bound"}}),
+        "a | 1Gi | RWO,RWX | Retain | Bound | n/c | s | <unset> |  | 60s | Block",
+    );
+    check(
+        ("networking.k8s.io", "ingresses"),
+        &json!({"metadata": meta, "spec": {"rules": [{"host": "a"}, {"host": "b"}, {"host": "c"}, {"host": "d"}], "tls": [{}]},
+            "status": {"loadBalancer": {"ingress": [{"ip": "10.0.0.1"}]}}}),
+        "a | <none> | a,b,c + 1 more... | 10.0.0.1 | 80, 443 | 60s",
+    );
+    check(
+        ("", "resourcequotas"),
+        &json!({"metadata": meta, "status": {"hard": {"pods": "10", "limits.cpu": "2"}, "used": {"pods": "3", "limits.cpu": "1"}}}),
+        "a | pods: 3/10 | limits.cpu: 1/2 | 60s",
+    );
+    check(
+        ("certificates.k8s.io", "certificatesigningrequests"),
+        &json!({"metadata": meta, "spec": {"signerName": "s/x", "username": "jane", "expirationSeconds": 3600},
+            "status": {"conditions": [{"type": "Approved"}], "certificate": "eA=="}}),
+        "a | 60s | s/x | jane | 60m | Approved,Issued",
+    );
+}

@@ -108,9 +108,9 @@ fn defaults_are_idempotent_and_minimal_objects_are_valid() {
             json!({"metadata": {"name": "a"}, "roleRef": {"kind": "ClusterRole", "name": "r"}}),
         ),
     ];
-    // Nobody creates CustomResourceDefinitions and ComponentStatuses.
+    // Nobody stores CustomResourceDefinitions, Bindings and ComponentStatuses.
     let others = kinds::minimal();
-    assert_eq!(objects.len() + others.len() + 2, STRATEGIES.len());
+    assert_eq!(objects.len() + others.len() + 3, STRATEGIES.len());
     for (kind, object) in objects.into_iter().chain(others) {
         let (strategy, once) = prepared(kind, object);
         let mut twice = once.clone();

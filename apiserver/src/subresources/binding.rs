@@ -1,4 +1,4 @@
-//! `pods/NAME/binding`: a pod gets its node, once.
+//! `pods/NAME/binding`, and `bindings`, which name the pod themselves: a pod gets its node, once.
 
 use std::sync::Arc;
 
@@ -23,17 +23,20 @@ pub(super) fn serve<'a>(core: &'a Arc<Core>, exchange: &'a mut Exchange) -> Serv
 
 async fn run(core: &Arc<Core>, exchange: &mut Exchange) -> Result<Response<Body>, Status> {
     let dry_run = options::dry_run(exchange, "CreateOptions")?;
-    let resource = exchange.resource()?.clone();
+    let resource = core.builtin("", "pods").clone();
     let body = body::read_json(exchange).await?;
     let binding: Value = serde_json::from_slice(&body)
         .map_err(|error| Status::bad_request(format!("cannot read the Binding: {error}")))?;
-    validate(&binding, &exchange.info.name)?;
-    let writer = Writer::of(exchange, dry_run);
-    let target = Target {
-        resource: &resource,
-        namespace: &exchange.info.namespace,
-        name: &exchange.info.name,
+    let name = match exchange.info.name.as_str() {
+        "" => meta::name(&binding).to_owned(),
+        name => name.to_owned(),
     };
+    if name.is_empty() {
+        return Err(Status::bad_request("name is required"));
+    }
+    validate(&binding, &name)?;
+    let writer = Writer::of(exchange, dry_run);
+    let target = Target { resource: &resource, namespace: &exchange.info.namespace, name: &name };
     let stored = stored::change(core, &writer, target, |current| {
         let pod = current.ok_or_else(|| Status::not_found("", "pods", target.name))?;
         bind(pod, &binding, &meta::time(writer.now)).map(Change::Put)

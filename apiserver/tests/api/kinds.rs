@@ -179,3 +179,36 @@ async fn replication_controllers_scale_and_jobs_know_themselves() {
     assert_eq!(found["items"].as_array().unwrap().len(), 1);
     cluster.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bindings_name_their_pod_and_components_say_how_they_are() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let account = json!({"metadata": {"name": "default"}});
+    admin.create("/api/v1/namespaces/default/serviceaccounts", &account).await.ok();
+    let pods = "/api/v1/namespaces/default/pods";
+    let waiting =
+        json!({"metadata": {"name": "w"}, "spec": {"containers": [{"name": "a", "image": "x"}]}});
+    admin.create(pods, &waiting).await.ok();
+    let binding = json!({
+        "apiVersion": "v1", "kind": "Binding", "metadata": {"name": "w"},
+        "target": {"kind": "Node", "name": "n1"},
+    });
+    let bound = admin.create("/api/v1/namespaces/default/bindings", &binding).await;
+    assert_eq!(bound.code, 201);
+    assert_eq!(admin.get(&format!("{pods}/w")).await.ok()["spec"]["nodeName"], "n1");
+    let list = admin.get("/api/v1/componentstatuses").await.ok();
+    let names: Vec<&str> = list["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|one| one["metadata"]["name"].as_str())
+        .collect();
+    assert_eq!(names, ["controller-manager", "etcd-0", "scheduler"]);
+    let store = admin.get("/api/v1/componentstatuses/etcd-0").await.ok();
+    assert_eq!(store["conditions"][0]["message"], "ok");
+    let look = json!({"spec": {"ephemeralContainers": [{"name": "look", "image": "busybox"}]}});
+    let looked = admin.merge(&format!("{pods}/w/ephemeralcontainers"), &look).await.ok();
+    assert_eq!(looked["spec"]["ephemeralContainers"][0]["name"], "look");
+    cluster.stop().await;
+}

@@ -1,5 +1,6 @@
 //! Real `kubectl`s, of every version that is installed, against a real socket.
 
+mod kinds;
 mod ownership;
 
 use std::{
@@ -110,7 +111,9 @@ async fn every_installed_kubectl_works() {
         async move {
             let object = serde_json::json!({"metadata": {"name": namespace}});
             admin.create("/api/v1/namespaces", &object).await.ok();
-            drive(&Kubectl { program, folder, namespace }).await;
+            let kubectl = Kubectl { program, folder, namespace };
+            drive(&kubectl).await;
+            kinds::drive(&kubectl).await;
         }
     });
     futures::future::join_all(all).await;
