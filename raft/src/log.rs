@@ -15,6 +15,7 @@ mod flusher;
 mod mark;
 mod rocks;
 mod tail;
+mod volume;
 
 use std::{
     fmt::Debug,
@@ -42,6 +43,7 @@ use self::{
     flusher::{Flusher, Item},
     rocks::RocksLog,
     tail::Tail,
+    volume::Volume,
 };
 use crate::{
     codec,
@@ -72,6 +74,7 @@ pub(crate) struct LogStore {
 struct Shared {
     disk: Arc<dyn LogDisk>,
     tail: Mutex<Tail>,
+    volume: Mutex<Volume>,
     durable: Durable,
     flusher: Flusher,
     latencies: Arc<Latencies>,
@@ -89,7 +92,8 @@ impl LogStore {
         let latencies = Arc::new(Latencies::default());
         let flusher = flusher::start(disk.clone(), durable.clone(), latencies.clone())?;
         let tail = Mutex::new(Tail::default());
-        let shared = Shared { disk, tail, durable, flusher, latencies };
+        let volume = Mutex::default();
+        let shared = Shared { disk, tail, volume, durable, flusher, latencies };
         let log = LogStore { shared: Arc::new(shared) };
         let state = log.state()?;
         log.shared.durable.start_at(state.last_log_id.map(|id| id.index));
@@ -99,6 +103,16 @@ impl LogStore {
     /// How far the log is safe on this member's disk.
     pub(crate) fn durable(&self) -> Durable {
         self.shared.durable.clone()
+    }
+
+    /// Bytes of the entries behind `index` that were appended since the start, roughly.
+    pub(crate) fn bytes_behind(&self, index: u64) -> u64 {
+        self.shared.volume.lock().behind(index)
+    }
+
+    /// The last entry that has to go so that what is behind it has `bytes` at most.
+    pub(crate) fn excess(&self, bytes: u64) -> Option<u64> {
+        self.shared.volume.lock().excess(bytes)
     }
 
     /// How long it takes to make it so.
@@ -252,6 +266,10 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         self.shared.disk.write(appended.iter().map(sealed).collect())?;
         pass(Step::LogAppended)?;
         let last = appended.last().map(|entry| entry.index());
+        if let Some(last) = last {
+            let bytes: usize = appended.iter().map(tail::size).sum();
+            self.shared.volume.lock().append(last, bytes as u64);
+        }
         self.shared.tail.lock().append(appended);
         let ticket = self.shared.durable.ticket(last);
         self.shared.flusher.queue(Item { ticket, callback })
@@ -262,6 +280,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         let first_gone = last.map_or(0, |id| id.index + 1);
         self.shared.durable.truncate(last.map(|id| id.index));
         self.shared.tail.lock().truncate(first_gone);
+        self.shared.volume.lock().truncate(first_gone);
         // Not synced: whatever is appended in place of it is, by the same write-ahead log.
         self.shared.disk.write(vec![LogWrite::Remove(first_gone..u64::MAX)])?;
         pass(Step::LogTruncated)
@@ -282,6 +301,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         pass(Step::LogPurged)?;
         self.shared.disk.reclaim(from..first_kept)?;
         self.shared.tail.lock().purge(first_kept);
+        self.shared.volume.lock().purge(first_kept);
         self.shared.durable.raise(last.index);
         Ok(())
     }

@@ -45,6 +45,9 @@ pub struct Tuning {
     pub disk_reserve: Option<u64>,
     /// Between comparisons of what the members hold.
     pub compare_every: Duration,
+    /// Bytes that the log holds, roughly: half of them may have to be replayed by a restart, the other
+    /// half serves members that were away.
+    pub log_bytes: u64,
     /// Which history goes by itself.
     pub retention: Retention,
 }
@@ -70,6 +73,7 @@ impl Default for Tuning {
             version: crate::PROTOCOL_VERSION,
             disk_reserve: None,
             compare_every: Duration::from_secs(300),
+            log_bytes: 512 << 20,
             retention: Retention::default(),
         }
     }

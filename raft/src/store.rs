@@ -12,6 +12,7 @@ mod discovery;
 mod health;
 mod leadership;
 mod leases;
+mod log_bound;
 mod membership;
 mod open;
 mod proposing;

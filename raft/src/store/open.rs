@@ -18,8 +18,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::{
-    Inner, ReadIndexes, Store, compactor, compare, health, leadership, leases, membership,
-    retention,
+    Inner, ReadIndexes, Store, compactor, compare, health, leadership, leases, log_bound,
+    membership, retention,
 };
 use crate::pulse;
 use crate::{
@@ -366,6 +366,10 @@ fn look_after(inner: &Arc<Inner>, options: &Options, tasks: &Tasks) {
     tasks.spawn_infallible(
         TaskKind::vital("health"),
         health::run(inner.clone(), folder, reserve, lease, tasks.shutdown()),
+    );
+    tasks.spawn_infallible(
+        TaskKind::vital("log's bound"),
+        log_bound::run(inner.clone(), options.tuning.log_bytes, tasks.shutdown()),
     );
     tasks.spawn_infallible(
         TaskKind::logged("comparison"),

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use kontiki_base::tasks::Tasks;
 use kontiki_raft::{
     Compare, Delete, Error, Fence, KeyRange, LeaseGrant, LeaseId, Op, OpResult, Refusal, Revision,
-    Start, Txn, WatchBatch, WatchError, WatchEventKind, WatchRequest,
+    Start, Store, Txn, WatchBatch, WatchError, WatchEventKind, WatchRequest,
 };
 
 use crate::lab::{Folder, Lab, all, all_at, delete, dump, put, put_if, put_with, revision};
@@ -204,4 +205,31 @@ async fn a_delete_that_is_too_large_for_one_transaction_is_done_in_several() {
     store.txn(put("a2", "x")).await.unwrap();
     let once = store.txn(Txn::of([Op::Delete(whole)])).await.unwrap();
     assert_eq!(once.revision.0, done.revision.0 + 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn few_large_entries_do_not_make_the_log_large() {
+    let (lab, folder) = (Lab::new(), Folder::new());
+    let mut options = lab.options("m1", folder.path().to_owned(), Start::Bootstrap);
+    options.tuning.log_bytes = 8 << 20;
+    let store = Store::open(options, &Tasks::new()).await.unwrap();
+    store.ready().await.unwrap();
+    let value = "x".repeat(1 << 20);
+    for _ in 0..300 {
+        store.txn(put("a", &value)).await.unwrap();
+    }
+    let log = folder.path().join("log");
+    let bytes = || -> u64 {
+        let files = std::fs::read_dir(&log).unwrap();
+        files.map(|file| file.unwrap().metadata().map_or(0, |file| file.len())).sum()
+    };
+    let small = async {
+        while bytes() > 150 << 20 {
+            store.txn(put("a", &value)).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(60), small).await;
+    assert!(waited.is_ok(), "{} bytes are left of the log", bytes());
+    store.shutdown().await.unwrap();
 }
