@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use bytes::{Bytes, BytesMut};
 use futures::{FutureExt, future::BoxFuture};
 use http::request::Parts;
-use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
+use http_body_util::{BodyExt, Empty, combinators::UnsyncBoxBody};
 use jiff::Timestamp;
 use kontiki_api::Status;
 use kontiki_base::{Fence, fence::PromptBookmarks};
@@ -105,6 +105,12 @@ impl Exchange {
             Ok(whole.freeze())
         }
         .boxed()
+    }
+
+    /// The body, for those who pass it on as it comes; empty if it was taken before.
+    pub fn take_body(&mut self) -> RequestBody {
+        let taken = self.body.get_mut().take();
+        taken.unwrap_or_else(|| Empty::new().map_err(|never| match never {}).boxed_unsync())
     }
 
     /// The leadership under which the caller acts; only callers in this process can say.

@@ -2,7 +2,14 @@
 //!
 //! Whoever switches protocols with a client hands the rest of the conversation over to
 //! [`Streams::run`]. The request is answered by then; the conversation goes on as a task of its own
-//! until one side ends it, nothing is said for [`IDLE_MAX`], or the server stops.
+//! until one side ends it, nothing is said for [`IDLE_MAX`] (a kubelet has the same limit, which ends
+//! what is translated here), or the server stops.
+
+pub mod spdy;
+mod talk;
+pub mod translate;
+pub mod tunnel;
+pub mod websocket;
 
 use std::{future::Future, sync::Arc, time::Duration};
 

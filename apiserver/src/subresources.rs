@@ -9,6 +9,7 @@ mod container;
 mod eviction;
 mod finalize;
 mod log;
+mod proxy;
 mod scale;
 mod stream;
 mod token;
@@ -100,6 +101,13 @@ static TABLE: &[Subresource] = &[
         name: "token",
         verbs: &["create"],
         serve: token::serve,
+    },
+    Subresource {
+        group: "",
+        resource: "*",
+        name: "proxy",
+        verbs: &["", "create", "delete", "get", "patch", "update"],
+        serve: proxy::serve,
     },
     Subresource {
         group: "*",

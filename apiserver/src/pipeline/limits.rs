@@ -9,19 +9,29 @@ use super::{Flow, StageFuture};
 use crate::{
     core::Core,
     exchange::{BODY_BYTES_MAX, Exchange, Source},
+    query::Query,
+    request_info::RequestInfo,
 };
 
 /// Requests that change something; what is none of these only reads.
 const MUTATING: [&str; 7] =
     ["create", "update", "patch", "delete", "deletecollection", "post", "put"];
 
-/// How long a request may take until its answer begins.
-pub(super) fn deadline(core: &Core, exchange: &Exchange) -> Duration {
+/// How long a request may take until its answer begins; `None` if that is for others to say.
+pub(super) fn deadline(core: &Core, exchange: &Exchange) -> Option<Duration> {
+    let uri = &exchange.parts.uri;
+    // Few paths have that segment: only they are read twice.
+    if uri.path().split('/').any(|segment| segment == "proxy") {
+        let info = RequestInfo::parse(&exchange.parts.method, uri.path(), &Query::default());
+        if info.is_resource && info.subresource == "proxy" {
+            return None;
+        }
+    }
     // Read from the raw query: the first stage has not run yet.
-    let asked = exchange.parts.uri.query().and_then(|raw| {
-        crate::query::Query::parse(raw).non_empty("timeout").and_then(parse_duration)
-    });
-    asked.map_or(core.options.request_timeout, |asked| asked.min(core.options.request_timeout))
+    let asked =
+        uri.query().and_then(|raw| Query::parse(raw).non_empty("timeout").and_then(parse_duration));
+    let limit = core.options.request_timeout;
+    Some(asked.map_or(limit, |asked| asked.min(limit)))
 }
 
 /// Reads a duration such as `30s`, `1m30s` or `500ms`.

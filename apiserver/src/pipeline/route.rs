@@ -46,7 +46,9 @@ fn route(core: &Core, exchange: &mut Exchange) -> Result<Flow, Status> {
     if !row.namespaced() && !info.namespace.is_empty() && row.resource != "namespaces" {
         return Err(Status::no_such_resource());
     }
-    if !row.supports(subresource, info.verb) || !subresources::is_served(info) {
+    // A proxy passes on what has no verb, too.
+    let options = subresource == Some("proxy") && exchange.parts.method == Method::OPTIONS;
+    if !(options || row.supports(subresource, info.verb)) || !subresources::is_served(info) {
         return Err(verbs::method_not_allowed());
     }
     exchange.resource = Some(resource.clone());

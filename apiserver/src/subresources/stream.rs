@@ -1,7 +1,9 @@
 //! `pods/NAME/exec`, `attach` and `portforward`: a conversation with a container.
 //!
 //! ```text
-//! kubectl == SPDY/3.1, or WebSocket == API server == the same over mutual TLS == kubelet
+//! kubectl to 1.30, others   SPDY/3.1, v4.channel.k8s.io    passed through byte for byte
+//! kubectl from 1.31         v5.channel.k8s.io              translated to SPDY here
+//! its port-forward          SPDY/3.1+portforward.k8s.io    taken out of its messages here
 //! ```
 
 use std::sync::Arc;
@@ -12,7 +14,13 @@ use serde_json::Value;
 
 use super::{ServeFuture, container::container_of};
 use crate::{
-    answer::Body, authz::Attributes, core::Core, exchange::Exchange, kubelets, query::Query,
+    answer::Body,
+    authz::Attributes,
+    core::Core,
+    exchange::Exchange,
+    kubelets,
+    query::Query,
+    streams::{translate, tunnel},
     upgrade,
 };
 
@@ -30,6 +38,14 @@ async fn run(core: &Arc<Core>, exchange: &mut Exchange) -> Result<Response<Body>
     let target = kubelets::target(core, node)?;
     if !upgrade::is_wanted(&exchange.parts.headers) {
         return Err(Status::bad_request("Upgrade request required"));
+    }
+    let headers = &exchange.parts.headers;
+    if exchange.info.subresource == "portforward" {
+        if tunnel::is_wanted(headers) {
+            return tunnel::serve(core, exchange, &target, &path).await;
+        }
+    } else if translate::is_wanted(headers) {
+        return translate::serve(core, exchange, target, path);
     }
     upgrade::pass_on(core, exchange, &target, &path).await
 }
