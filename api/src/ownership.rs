@@ -22,6 +22,8 @@ mod entries;
 mod scale;
 mod update;
 
+use serde_json::Value;
+
 use crate::{
     fields::{Place, Set},
     schema::{Schema, TypeId},
@@ -71,11 +73,29 @@ pub struct Scope<'a> {
     pub subresource: &'a str,
     /// What can be owned there.
     pub owned: Owned<'a>,
+    /// The other versions in which the same object is served: their managers name its fields
+    /// otherwise.
+    pub convert: Convert,
+}
+
+/// An object in another version of its kind: (object, from, to). `None` if there is none.
+pub type Convert = fn(&Value, &str, &str) -> Option<Value>;
+
+/// For kinds of one version.
+pub fn no_conversion(_: &Value, _: &str, _: &str) -> Option<Value> {
+    None
 }
 
 impl<'a> Scope<'a> {
     fn place(&self) -> Place<'a> {
         Place::root(self.schema, self.type_id)
+    }
+
+    /// The place of the object in another version.
+    fn place_in(&self, api_version: &str) -> Option<Place<'a>> {
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        let type_id = self.schema.kind(group, version, self.kind)?;
+        Some(Place::root(self.schema, type_id))
     }
 }
 

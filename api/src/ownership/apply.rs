@@ -7,7 +7,7 @@ use super::{
     Scope,
     conflict::{self, Conflict},
     entries::{Entry, Fields, Id, Managed, Operation},
-    update,
+    update::{self, Changes},
 };
 use crate::{
     fields::{self, Set},
@@ -147,15 +147,14 @@ fn attempt(
         }
         _ => merged,
     };
-    let diff = update::changes(scope, live, &merged);
-    let changed = diff.modified.union(&diff.added);
+    let changes = Changes::new(scope, &managed, live, &merged);
     if !force {
-        let conflicts = conflicts(scope, &managed, &id, &changed);
+        let conflicts = conflicts(&managed, &id, &changes);
         if !conflicts.is_empty() {
             return Err(conflicts);
         }
     }
-    update::release(scope, &mut managed, &diff, &changed, Some(&id));
+    update::release(&mut managed, &changes, Some(&id));
     if let Some(entry) = managed.get_mut(&id) {
         entry.fields = Fields::Set(update::owned_by_writer(&set));
         if merged != *live {
@@ -166,18 +165,17 @@ fn attempt(
     Ok((merged, managed))
 }
 
-fn conflicts(scope: &Scope<'_>, managed: &Managed, own: &Id, changed: &Set) -> Vec<Conflict> {
-    let mut others: Vec<&Entry> = managed
-        .entries
-        .iter()
-        .filter(|entry| entry.id != *own && entry.api_version == scope.api_version)
-        .collect();
+fn conflicts(managed: &Managed, own: &Id, changes: &Changes) -> Vec<Conflict> {
+    let mut others: Vec<&Entry> = managed.entries.iter().filter(|entry| entry.id != *own).collect();
     others.sort_by(|a, b| a.id.cmp(&b.id));
     let mut conflicts = Vec::new();
-    for entry in others.into_iter().filter(|entry| entry.fields.hold_any(changed)) {
-        let fought = entry.fields.set().intersection(changed);
-        let paths = fought.paths().into_iter();
-        conflicts.extend(paths.map(|path| Conflict { manager: entry.id.clone(), path }));
+    for entry in others {
+        let Some(change) = changes.of(&entry.api_version) else { continue };
+        if entry.fields.hold_any(&change.set) {
+            let fought = entry.fields.set().intersection(&change.set);
+            let paths = fought.paths().into_iter();
+            conflicts.extend(paths.map(|path| Conflict { manager: entry.id.clone(), path }));
+        }
     }
     conflicts
 }

@@ -34,6 +34,12 @@ impl Story {
                 "status" => Owned::Only(&[&["status"]]),
                 _ => Owned::Without(&[&["status"]]),
             },
+            // Nothing in these stories is named otherwise in other versions.
+            convert: |object, _, to| {
+                let mut object = object.clone();
+                object["apiVersion"] = to.into();
+                Some(object)
+            },
         }
     }
 

@@ -13,7 +13,7 @@ use super::{
     entries::{Entry, Fields, Id, Managed, Operation},
 };
 use crate::{
-    fields::{self, Diff, Element, Set},
+    fields::{self, Diff, Element, Place, Set},
     meta,
 };
 
@@ -82,10 +82,10 @@ pub(super) fn track(
     manager: &str,
     now: Timestamp,
 ) {
-    let diff = changes(scope, old, new);
-    let changed = diff.modified.union(&diff.added);
-    release(scope, managed, &diff, &changed, None);
-    let own = owned_by_writer(&changed);
+    let changes = Changes::new(scope, managed, old, new);
+    release(managed, &changes, None);
+    let changed = changes.of(scope.api_version).map(|change| &change.set);
+    let own = changed.map(owned_by_writer).unwrap_or_default();
     if !own.is_empty() {
         let id = Id::new(manager, Operation::Update, scope.api_version, scope.subresource);
         let time = Some(meta::time(now));
@@ -108,29 +108,61 @@ pub(super) fn track(
     cap_updaters(managed);
 }
 
-/// What a write changes, as far as it can be owned.
-pub(super) fn changes(scope: &Scope<'_>, old: &Value, new: &Value) -> Diff {
-    let diff = fields::compare(scope.place(), old, new);
-    diff.map(|set| scope.owned.keep(set).without(&managed_fields()))
+/// What a write changes, as far as it can be owned, in one version.
+#[derive(Clone, Debug)]
+pub(super) struct Change {
+    /// What it adds and modifies.
+    pub(super) set: Set,
+    /// What it removes.
+    removed: Set,
 }
 
-fn managed_fields() -> Set {
-    Set::of_names(&[&["metadata", "managedFields"]])
+/// What a write changes, in the versions of all managers.
+pub(super) struct Changes(BTreeMap<String, Change>);
+
+impl Changes {
+    pub(super) fn new(scope: &Scope<'_>, managed: &Managed, old: &Value, new: &Value) -> Changes {
+        let mut versions = BTreeMap::new();
+        let own = Change::between(scope, scope.place(), old, new);
+        versions.insert(scope.api_version.to_owned(), own);
+        for entry in &managed.entries {
+            let version = entry.api_version.as_str();
+            if versions.contains_key(version) {
+                continue;
+            }
+            // Fields named in a version that is not served cannot be compared with.
+            let converted = |object: &Value| (scope.convert)(object, scope.api_version, version);
+            if let (Some(place), Some(old), Some(new)) =
+                (scope.place_in(version), converted(old), converted(new))
+            {
+                let change = Change::between(scope, place, &old, &new);
+                versions.insert(version.to_owned(), change);
+            }
+        }
+        Changes(versions)
+    }
+
+    pub(super) fn of(&self, api_version: &str) -> Option<&Change> {
+        self.0.get(api_version)
+    }
+}
+
+impl Change {
+    fn between(scope: &Scope<'_>, place: Place<'_>, old: &Value, new: &Value) -> Change {
+        let stripped = Set::of_names(&[&["metadata", "managedFields"]]);
+        let Diff { added, modified, removed } =
+            fields::compare(place, old, new).map(|set| scope.owned.keep(set).without(&stripped));
+        Change { set: modified.union(&added), removed }
+    }
 }
 
 /// Takes what changed and what is gone from everybody but one.
-pub(super) fn release(
-    scope: &Scope<'_>,
-    managed: &mut Managed,
-    diff: &Diff,
-    changed: &Set,
-    except: Option<&Id>,
-) {
-    // Fields named in a version that is not served here cannot be compared with.
-    managed.entries.retain(|entry| entry.api_version == scope.api_version);
+pub(super) fn release(managed: &mut Managed, changes: &Changes, except: Option<&Id>) {
+    managed.entries.retain(|entry| changes.of(&entry.api_version).is_some());
     for entry in managed.entries.iter_mut().filter(|entry| Some(&entry.id) != except) {
-        if entry.fields.hold_any(changed) || entry.fields.hold_any(&diff.removed) {
-            let left = entry.fields.set().difference(changed).difference(&diff.removed);
+        let Some(Change { set, removed }) = changes.of(&entry.api_version) else { continue };
+        if entry.fields.hold_any(set) || entry.fields.hold_any(removed) {
+            let left = entry.fields.set().difference(set).difference(removed);
             entry.fields = Fields::Set(left);
         }
     }

@@ -104,6 +104,7 @@ impl Owners<'_> {
             kind: "Scale",
             subresource: "scale",
             owned: Owned::Without(&[&["status"]]),
+            convert: ownership::no_conversion,
         };
         let Writer { manager, now, .. } = self.writer;
         let mut scale = match wish {

@@ -15,6 +15,7 @@ use super::stored::{Ownership, Writer};
 use crate::{
     cache::Resource,
     exchange::{Exchange, Source},
+    storage::convert,
 };
 
 /// The longest name of a manager in bytes.
@@ -76,6 +77,10 @@ pub fn scope<'a>(
         kind: &row.kind,
         subresource,
         owned: resource.strategy.owned(subresource),
+        convert: |object, from, to| {
+            let mut object = object.clone();
+            convert::apply(from, to, &mut object).then_some(object)
+        },
     })
 }
 

@@ -311,3 +311,17 @@ fn kubectl_may_go_on_with_what_it_applied_from_the_client() {
         "{\"data\":{\"a\":\"3\"},\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"a\"}}\n"
     );
 }
+
+#[test]
+fn managers_of_other_versions_keep_their_fields() {
+    let mut story = Story::of("autoscaling/v2", "HorizontalPodAutoscaler");
+    story.update("two", json!({"spec": {"minReplicas": 1, "maxReplicas": 3}}));
+    story.api_version = "autoscaling/v1";
+    story.update("one", json!({"spec": {"minReplicas": 1, "maxReplicas": 5}}));
+    expect![[r#"
+        two Update @1: .spec.minReplicas
+        one Update @2: .spec.maxReplicas"#]]
+    .assert_eq(&story.owners());
+    expect![[r#"Apply failed with 1 conflict: conflict with "two" using autoscaling/v2: .spec.minReplicas"#]]
+        .assert_eq(&story.refusal("me", json!({"spec": {"minReplicas": 2}})));
+}
