@@ -46,7 +46,17 @@ pub(super) async fn of(core: &Core, info: &RequestInfo) -> Result<Target, Status
     let kind = info.resource.trim_end_matches('s');
     let asked = Asked::parse(&info.name)
         .ok_or_else(|| Status::bad_request(format!("invalid {kind} request {:?}", info.name)))?;
-    let found = core.find("", &info.resource, &info.namespace, asked.name).await?;
+    if let Ok(target) = locate(core, info, asked) {
+        return Ok(target);
+    }
+    // What the cache has is new enough; what it has not may only be young.
+    core.catch_up().await?;
+    locate(core, info, asked)
+}
+
+/// The same, from what the caches have now.
+fn locate(core: &Core, info: &RequestInfo, asked: Asked<'_>) -> Result<Target, Status> {
+    let found = core.cached("", &info.resource, &info.namespace, asked.name);
     let found = found.ok_or_else(|| Status::not_found("", &info.resource, asked.name))?.value();
     match info.resource.as_str() {
         "nodes" => node(core, asked),
