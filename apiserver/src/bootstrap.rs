@@ -8,6 +8,7 @@ mod objects;
 
 use std::{sync::Arc, time::Duration};
 
+use futures::future::{try_join_all, try_join3};
 use kontiki_api::{Status, meta};
 use kontiki_base::{CancellationToken, backoff::Backoff};
 use serde_json::{Value, json};
@@ -60,16 +61,17 @@ async fn ensure(core: &Core) -> Result<(), Status> {
         });
         create_missing(core, &writer, "", "namespaces", namespace).await?;
     }
-    for (group, resource, object) in objects::all(&core.options) {
-        create_missing(core, &writer, group, resource, object).await?;
-    }
+    // Side by side, so that they share the store's syncs.
+    let objects = objects::all(&core.options).into_iter();
+    let objects = objects
+        .map(|(group, resource, object)| create_missing(core, &writer, group, resource, object));
+    let roles = authz::policy::cluster_roles().into_iter();
+    let roles = roles.map(|role| ensure_role(core, &writer, role));
+    let bindings = authz::policy::cluster_role_bindings().into_iter();
+    let bindings =
+        bindings.map(|binding| create_missing(core, &writer, RBAC, "clusterrolebindings", binding));
+    try_join3(try_join_all(objects), try_join_all(roles), try_join_all(bindings)).await?;
     range_is_ready(core, &writer).await?;
-    for role in authz::policy::cluster_roles() {
-        ensure_role(core, &writer, role).await?;
-    }
-    for binding in authz::policy::cluster_role_bindings() {
-        create_missing(core, &writer, RBAC, "clusterrolebindings", binding).await?;
-    }
     core.catch_up().await?;
     authz::follow::compile(core);
     core.ready.send_replace(true);
