@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 
 use crate::quantity::Quantity;
 
-pub use charge::{charge, counted};
+pub use charge::{counted, settle};
 pub use demand::Demand;
 
 /// Amounts by the names that quotas give them.

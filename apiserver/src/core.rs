@@ -17,6 +17,7 @@ use crate::{
     dial::Dialer,
     extension::Extension,
     options::Options,
+    quota::Turns,
     storage::{Storage, backend::BackendError, relative},
     streams::Streams,
 };
@@ -43,6 +44,8 @@ pub struct Core {
     pub authorizer: ArcSwap<Authorizer>,
     /// What is let in.
     pub admission: admission::Chain,
+    /// Turns of writes that quotas count.
+    pub(crate) quota_turns: Turns,
     /// Moves when the access policy has been compiled anew.
     pub policy_compiled: watch::Sender<u64>,
     /// Endpoints of others, by path prefix.

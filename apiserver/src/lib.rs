@@ -33,6 +33,7 @@ pub mod pipeline;
 pub mod printers;
 pub mod protobuf;
 pub mod query;
+mod quota;
 pub mod registry;
 pub mod request_info;
 pub mod reviews;

@@ -43,7 +43,7 @@ use crate::{
     exchange::{Exchange, Source},
     extension::Extension,
     options::Options,
-    pipeline,
+    pipeline, quota,
     storage::{Storage, backend::Backend},
     streams::Streams,
     user::UserInfo,
@@ -54,6 +54,7 @@ const CONNECTION: TaskKind = TaskKind::logged("API connection");
 const FEED: TaskKind = TaskKind::vital("watch cache");
 const COMPACTION: TaskKind = TaskKind::logged("compaction");
 const POLICY: TaskKind = TaskKind::vital("access policy");
+const QUOTAS: TaskKind = TaskKind::vital("resource quotas");
 const BOOTSTRAP: TaskKind = TaskKind::vital("API bootstrap");
 
 /// How long a handshake may take.
@@ -104,6 +105,7 @@ impl ApiServer {
         let admission = admission::Chain::select(enable, disable)?;
         let core = Arc::new(Core {
             admission,
+            quota_turns: quota::Turns::default(),
             authenticator: Authenticator::new(&options)?,
             authorizer: ArcSwap::from_pointee(Authorizer::default()),
             dialer: Dialer::new(&options.cluster_roots, &options.kubelet_client, tasks)?,
@@ -123,6 +125,7 @@ impl ApiServer {
         tasks.spawn_infallible(FEED, feed::run(caches, storage, tasks.shutdown()));
         tasks.spawn_infallible(COMPACTION, compaction::run(core.clone(), tasks.shutdown()));
         tasks.spawn_infallible(POLICY, authz::follow::run(core.clone(), tasks.shutdown()));
+        tasks.spawn_infallible(QUOTAS, quota::recount(core.clone(), tasks.shutdown()));
         tasks.spawn_infallible(BOOTSTRAP, bootstrap::run(core.clone(), tasks.shutdown()));
         Ok(ApiServer { core })
     }

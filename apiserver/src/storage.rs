@@ -43,7 +43,18 @@ pub enum Expected {
     Revision(Revision),
 }
 
+/// Another object that the write changes with it: a quota that it is charged to.
+pub struct Charge {
+    /// The quota's key.
+    pub key: Bytes,
+    /// The quota as this revision wrote it.
+    pub revision: Revision,
+    /// The quota as it becomes, sealed.
+    pub value: Vec<u8>,
+}
+
 /// One write of one object.
+#[derive(Clone)]
 pub struct Write<'a> {
     /// The object's key.
     pub key: Bytes,
@@ -59,6 +70,8 @@ pub struct Write<'a> {
     pub time_to_live: Option<std::time::Duration>,
     /// The leadership under which the writer acts.
     pub fence: Option<Fence>,
+    /// What it costs.
+    pub charge: Option<&'a Charge>,
 }
 
 /// How a write ended.
@@ -70,6 +83,8 @@ pub enum Outcome {
     Changed(Option<KeyValue>),
     /// One of the claims to take belongs to another object.
     ClaimTaken(usize),
+    /// The quota was changed meanwhile.
+    ChargeLost,
 }
 
 impl Storage {
@@ -119,9 +134,15 @@ impl Storage {
             (Expected::Revision(revision), Some(kv)) => kv.mod_revision == revision,
             _ => false,
         };
-        match found.position(|claim| claim.is_some()) {
-            Some(taken) if as_expected => Ok(Outcome::ClaimTaken(taken)),
-            _ => Ok(Outcome::Changed(current)),
+        if !as_expected {
+            return Ok(Outcome::Changed(current));
+        }
+        let taken = found.by_ref().take(write.take.len()).position(|claim| claim.is_some());
+        match taken {
+            Some(taken) => Ok(Outcome::ClaimTaken(taken)),
+            // All else was as expected, so it was the quota.
+            None if write.charge.is_some() => Ok(Outcome::ChargeLost),
+            None => Ok(Outcome::Changed(current)),
         }
     }
 
@@ -144,6 +165,10 @@ impl Storage {
             compares.push(Compare::absent(key.clone()));
             failure.push(read(key.clone()));
             success.push(Op::Put(Put::new(key, write.key.clone())));
+        }
+        if let Some(charge) = write.charge {
+            compares.push(Compare::mod_revision(charge.key.clone(), charge.revision));
+            success.push(Op::Put(Put::new(charge.key.clone(), charge.value.clone())));
         }
         for claim in &write.release {
             success.push(Op::Delete(Delete::new(KeyRange::key(claim_key(claim)))));

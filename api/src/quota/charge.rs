@@ -1,4 +1,4 @@
-//! Whether an object still fits into a quota, and what is used once it is there.
+//! Whether an object still fits into a quota, and what is used once it is written or gone.
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -6,40 +6,64 @@ use serde_json::Value;
 use super::{Counted, Usage, in_scope, matches, pods, read};
 use crate::{meta, quantity::Quantity};
 
-/// What a quota's `status.used` becomes by a write; `None` if the quota has nothing to do with it.
+/// What a quota's `status.used` becomes by a write that makes `old` to `new`; `None` if it stays.
 ///
 /// # Errors
 /// Why the write is refused, in upstream's words.
-pub fn charge(
+pub fn settle(
     quota: &Value,
     kind: Counted<'_>,
-    new: &Value,
+    new: Option<&Value>,
     old: Option<&Value>,
     now: Timestamp,
 ) -> Result<Option<Usage>, String> {
-    if !matches(quota, kind, new) {
+    let hard = read(&quota["status"]["hard"]);
+    let counts = |object: &&Value| matches(quota, kind, object);
+    let (new_counted, old_counted) = (new.filter(counts), old.filter(counts));
+    if new_counted.is_none() && old_counted.is_none() {
         return Ok(None);
     }
-    let name = meta::name(quota);
-    let (hard, used) = (read(&quota["status"]["hard"]), read(&quota["status"]["used"]));
-    let concerned: Vec<&str> =
-        hard.keys().map(String::as_str).filter(|name| kind.concerns(name)).collect();
-    let asked = match old {
-        None => kind.usage(new, now),
-        // A pod that was not counted here before is no matter of admission, as upstream.
-        Some(old) if !matches(quota, kind, old) && kind.is_core("pods") => return Ok(None),
-        Some(old) if !matches(quota, kind, old) => kind.usage(new, now),
-        Some(old) => growth(kind.usage(new, now), &kind.usage(old, now)),
+    let used = read(&quota["status"]["used"]);
+    let usage = |object: Option<&Value>| {
+        let mut usage = object.map(|object| kind.usage(object, now)).unwrap_or_default();
+        usage.retain(|name, _| hard.contains_key(name));
+        usage
     };
-    if old.is_none() {
-        complete(kind, new, &concerned, name)?;
+    let (after, before) = (usage(new_counted), usage(old_counted));
+    let (grown, shrunk) = (growth(&after, &before), growth(&before, &after));
+    // A pod that an update moves into the scope of a quota is counted, but no matter of admission.
+    let moved = kind.is_core("pods") && old.is_some() && old_counted.is_none();
+    if !moved {
+        let concerned: Vec<&str> =
+            hard.keys().map(String::as_str).filter(|name| kind.concerns(name)).collect();
+        if let Some(object) = new_counted.filter(|_| old.is_none()) {
+            complete(kind, object, &concerned, meta::name(quota))?;
+        }
+        fits(quota, &concerned, &grown, &used, &hard)?;
     }
-    let asked: Usage = asked
-        .into_iter()
-        .filter(|(resource, amount)| !amount.is_zero() && hard.contains_key(resource))
-        .collect();
-    if asked.is_empty() {
-        return Ok(None);
+    let mut total = used.clone();
+    for (name, amount) in &grown {
+        *total.entry(name.clone()).or_default() += *amount;
+    }
+    for (name, amount) in &shrunk {
+        if let Some(sum) = total.get_mut(name) {
+            *sum = (*sum - *amount).max(Quantity::default());
+        }
+    }
+    Ok((total != used).then_some(total))
+}
+
+/// Whether there is room for what is added.
+fn fits(
+    quota: &Value,
+    concerned: &[&str],
+    grown: &Usage,
+    used: &Usage,
+    hard: &Usage,
+) -> Result<(), String> {
+    let name = meta::name(quota);
+    if grown.is_empty() {
+        return Ok(());
     }
     if concerned.iter().any(|resource| !used.contains_key(*resource)) {
         return Err(format!(
@@ -47,27 +71,24 @@ pub fn charge(
             concerned.join(",")
         ));
     }
-    let mut total = used.clone();
-    for (resource, amount) in &asked {
-        *total.entry(resource.clone()).or_default() += *amount;
-    }
-    let over: Vec<&String> =
-        asked.keys().filter(|resource| total.get(*resource) > hard.get(*resource)).collect();
+    let amount = |list: &Usage, resource: &str| list.get(resource).copied().unwrap_or_default();
+    let over: Vec<&String> = grown
+        .iter()
+        .filter(|(resource, more)| amount(used, resource) + **more > amount(hard, resource))
+        .map(|(resource, _)| resource)
+        .collect();
     if over.is_empty() {
-        return Ok(Some(total));
+        return Ok(());
     }
     let show = |list: &Usage| {
-        let of = |resource: &&String| {
-            let amount = list.get(*resource).copied().unwrap_or_default();
-            format!("{resource}={amount}")
-        };
-        over.iter().map(of).collect::<Vec<_>>().join(",")
+        let all = over.iter().map(|resource| format!("{resource}={}", amount(list, resource)));
+        all.collect::<Vec<_>>().join(",")
     };
     Err(format!(
         "exceeded quota: {name}, requested: {}, used: {}, limited: {}",
-        show(&asked),
-        show(&used),
-        show(&hard)
+        show(grown),
+        show(used),
+        show(hard)
     ))
 }
 
@@ -95,12 +116,13 @@ fn complete(
     Err(format!("quota usage is negative for resource(s): {}", negative.join(",")))
 }
 
-fn growth(new: Usage, old: &Usage) -> Usage {
-    let more = |(name, amount): (String, Quantity)| {
-        let before = old.get(&name).copied().unwrap_or_default();
-        (amount > before).then(|| (name, amount - before))
+/// What one has more of than the other.
+fn growth(more: &Usage, less: &Usage) -> Usage {
+    let extra = |(name, amount): (&String, &Quantity)| {
+        let other = less.get(name).copied().unwrap_or_default();
+        (*amount > other).then(|| (name.clone(), *amount - other))
     };
-    new.into_iter().filter_map(more).collect()
+    more.iter().filter_map(extra).collect()
 }
 
 /// What the objects of a namespace use of a quota, counted from nothing: every name that

@@ -17,7 +17,7 @@ fn pod(cpu: &str) -> Value {
 
 /// What a charge comes to: the new usage, `-`, or why it is refused.
 fn outcome(quota: &Value, kind: Counted<'_>, new: &Value, old: Option<&Value>) -> String {
-    match charge(quota, kind, new, old, Timestamp::UNIX_EPOCH) {
+    match settle(quota, kind, Some(new), old, Timestamp::UNIX_EPOCH) {
         Ok(None) => "-".to_owned(),
         Ok(Some(used)) => write(&used).to_string(),
         Err(why) => why,
@@ -70,7 +70,22 @@ fn an_update_is_charged_for_what_it_adds() {
     assert_eq!(outcome(&limits, services, &plain, Some(&exposed)), "-");
     let ended = json!({"spec": pod("1")["spec"], "status": {"phase": "Succeeded"}});
     let full = quota(&json!({"cpu": "1"}), &json!({"cpu": "1"}));
-    assert_eq!(outcome(&full, PODS, &ended, Some(&pod("1"))), "-");
+    assert_eq!(outcome(&full, PODS, &ended, Some(&pod("1"))), r#"{"cpu":"0"}"#);
+    assert_eq!(
+        outcome(&full, PODS, &pod("2"), Some(&pod("1"))).split(',').next(),
+        Some("exceeded quota: q")
+    );
+    let gone = settle(&full, PODS, None, Some(&pod("400m")), Timestamp::UNIX_EPOCH);
+    assert_eq!(write(&gone.unwrap().unwrap()).to_string(), r#"{"cpu":"600m"}"#);
+}
+
+#[test]
+fn a_pod_that_moves_into_a_scope_is_counted_and_not_refused() {
+    let mut full = quota(&json!({"pods": "1"}), &json!({"pods": "1"}));
+    full["spec"]["scopes"] = json!(["Terminating"]);
+    let mut timed = pod("1");
+    timed["spec"]["activeDeadlineSeconds"] = 5.into();
+    assert_eq!(outcome(&full, PODS, &timed, Some(&pod("1"))), r#"{"pods":"2"}"#);
 }
 
 #[test]

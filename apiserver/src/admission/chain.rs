@@ -31,6 +31,9 @@ const fn idle(name: &'static str) -> Plugin {
     Plugin { name, default: true, step: None }
 }
 
+/// What it does stands in `crate::quota`, for it happens in the write itself.
+const RESOURCE_QUOTA: &str = "ResourceQuota";
+
 /// The table, in upstream's order.
 static PLUGINS: &[Plugin] = &[
     on("NamespaceLifecycle", &namespace_lifecycle::NamespaceLifecycle),
@@ -60,6 +63,7 @@ static PLUGINS: &[Plugin] = &[
     idle("MutatingAdmissionWebhook"),
     idle("ValidatingAdmissionPolicy"),
     idle("ValidatingAdmissionWebhook"),
+    idle(RESOURCE_QUOTA),
     off("AlwaysDeny", &optional::AlwaysDeny),
 ];
 
@@ -82,6 +86,7 @@ pub enum PluginError {
 /// The steps that run.
 pub struct Chain {
     steps: Vec<&'static dyn Step>,
+    charges: bool,
 }
 
 impl Chain {
@@ -104,7 +109,14 @@ impl Chain {
             |names: &[String], plugin: &Plugin| names.iter().any(|name| name == plugin.name);
         let runs =
             |plugin: &&Plugin| !named(disable, plugin) && (plugin.default || named(enable, plugin));
-        Ok(Chain { steps: PLUGINS.iter().filter(runs).filter_map(|plugin| plugin.step).collect() })
+        let charges = !disable.iter().any(|name| name == RESOURCE_QUOTA);
+        let steps = PLUGINS.iter().filter(runs).filter_map(|plugin| plugin.step).collect();
+        Ok(Chain { steps, charges })
+    }
+
+    /// Whether writes are charged to resource quotas.
+    pub(crate) fn charges(&self) -> bool {
+        self.charges
     }
 
     /// The steps, in order.

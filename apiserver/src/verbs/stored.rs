@@ -19,6 +19,7 @@ use crate::{
     core::{Core, unavailable},
     exchange::Exchange,
     notes::Notes,
+    quota::Settlement,
     registry::Claim,
     storage::{Expected, Outcome, Write, relative, upgrade},
     user::UserInfo,
@@ -239,25 +240,33 @@ async fn write(
         .filter(|key| !kept.iter().any(|claim| claim.key == *key))
         .collect();
     let value = new.map(|new| upgrade::seal(new, &target.resource.row));
+    let old = current.object.as_ref();
+    let settlement = Settlement { core, writer, target, new, old };
+    let free = settlement.concerns_nobody();
     if writer.dry_run {
+        if !free {
+            settlement.check().await?;
+        }
         return Ok(Settled::Done(pretend(current, change)));
     }
-    let outcome = core
-        .storage
-        .write(Write {
-            key: target.resource.key(target.namespace, target.name),
-            expected: match current.object {
-                Some(_) => Expected::Revision(current.revision),
-                None => Expected::Absent,
-            },
-            value: value.clone(),
-            take: &take,
-            release,
-            time_to_live: strategy.time_to_live().map(|_| core.options.event_ttl),
-            fence: writer.fence,
-        })
-        .await
-        .map_err(|error| unavailable(&error))?;
+    let write = Write {
+        key: target.resource.key(target.namespace, target.name),
+        expected: match current.object {
+            Some(_) => Expected::Revision(current.revision),
+            None => Expected::Absent,
+        },
+        value: value.clone(),
+        take: &take,
+        release,
+        time_to_live: strategy.time_to_live().map(|_| core.options.event_ttl),
+        fence: writer.fence,
+        charge: None,
+    };
+    let outcome = if free {
+        core.storage.write(write).await.map_err(|error| unavailable(&error))?
+    } else {
+        settlement.write(write).await?
+    };
     match outcome {
         Outcome::Written(revision) => {
             let json = match (value, change) {
@@ -269,6 +278,8 @@ async fn write(
             Ok(Settled::Done(Stored { json, revision, created }))
         }
         Outcome::Changed(found) => Ok(Settled::Again(read_back(target, found)?)),
+        // What a write costs is settled above; without a charge there is none to lose.
+        Outcome::ChargeLost => Ok(Settled::Again(from_store(core, target).await?)),
         Outcome::ClaimTaken(index) => {
             let row = &target.resource.row;
             let errors = take[index].taken.clone().into();
