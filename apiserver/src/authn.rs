@@ -1,4 +1,5 @@
-//! Who asks: a client certificate, a service account's token or a bootstrap token.
+//! Who asks: a client certificate, a service account's token, a bootstrap token, or one of the fixed
+//! tokens of a file.
 //!
 //! Certificates are verified by the TLS handshake; here only their subject is read. A request with
 //! credentials that do not hold is refused with 401, whatever it asks for. One without any is
@@ -7,6 +8,7 @@
 pub mod bootstrap_token;
 pub mod certificate;
 pub mod service_account;
+pub mod static_token;
 
 use std::sync::Arc;
 
@@ -20,6 +22,7 @@ use crate::{
     user::{AUTHENTICATED, UserInfo},
 };
 use service_account::TokenKeys;
+use static_token::StaticTokens;
 
 /// Why the authenticators could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -30,13 +33,19 @@ pub struct KeyError(pub String);
 pub struct Authenticator {
     /// Makes and checks service account tokens.
     pub tokens: TokenKeys,
+    static_tokens: StaticTokens,
+    anonymous: bool,
 }
 
 impl Authenticator {
     /// Sets up from the server's options.
     pub fn new(options: &Options) -> Result<Authenticator, KeyError> {
         let tokens = TokenKeys::new(&options.service_account_key, &options.service_account_issuer)?;
-        Ok(Authenticator { tokens })
+        Ok(Authenticator {
+            tokens,
+            static_tokens: options.static_tokens.clone(),
+            anonymous: options.anonymous_auth,
+        })
     }
 
     /// Who makes this request.
@@ -58,7 +67,7 @@ impl Authenticator {
                 .token(token.trim(), None, exchange.now, caches)
                 .map(Arc::new)
                 .ok_or_else(Status::unauthorized),
-            _ if header.is_empty() => Ok(Arc::new(UserInfo::anonymous())),
+            _ if header.is_empty() && self.anonymous => Ok(Arc::new(UserInfo::anonymous())),
             _ => Err(Status::unauthorized()),
         }
     }
@@ -71,7 +80,11 @@ impl Authenticator {
         now: Timestamp,
         caches: &Caches,
     ) -> Option<UserInfo> {
-        let mut user = if token.starts_with("ey") {
+        let own = audiences.is_none_or(|all| all.iter().any(|one| one == self.tokens.issuer()));
+        let named = if own { self.static_tokens.user_of(token) } else { None };
+        let mut user = if let Some(user) = named {
+            user
+        } else if token.starts_with("ey") {
             let claims = self.tokens.verify(token, audiences, now)?;
             service_account::user_of(&claims, caches)?
         } else {

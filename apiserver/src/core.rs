@@ -10,7 +10,7 @@ use parking_lot::RwLock;
 use tokio::sync::{Semaphore, watch};
 
 use crate::{
-    admission,
+    admission, audit,
     authn::Authenticator,
     authz::{Attributes, Authorizer},
     cache::{Caches, Resource, object::Object},
@@ -42,6 +42,8 @@ pub struct Core {
     pub authenticator: Authenticator,
     /// Who may do what.
     pub authorizer: ArcSwap<Authorizer>,
+    /// The audit log, if there is one.
+    pub audit: Option<Arc<audit::Log>>,
     /// What is let in.
     pub admission: admission::Chain,
     /// Turns of writes that quotas count.

@@ -13,8 +13,8 @@ use parking_lot::Mutex;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
-    answer::BodyError, cache::Resource, notes::Notes, query::Query, request_info::RequestInfo,
-    user::UserInfo,
+    answer::BodyError, audit::Record, cache::Resource, notes::Notes, query::Query,
+    request_info::RequestInfo, user::UserInfo,
 };
 
 /// The largest body that is read, as upstream.
@@ -62,6 +62,8 @@ pub struct Exchange {
     pub warnings: Vec<String>,
     /// What its steps note down; the writer of the request shares it.
     pub notes: Arc<Notes>,
+    /// Its record in the audit log.
+    pub audit: Option<Record>,
     /// Its place among the requests in flight.
     pub permit: Option<OwnedSemaphorePermit>,
 }
@@ -81,6 +83,7 @@ impl Exchange {
             resource: None,
             warnings: Vec::new(),
             notes: Arc::default(),
+            audit: None,
             permit: None,
         }
     }
@@ -88,6 +91,8 @@ impl Exchange {
     /// Reads the body, once.
     pub fn read_body(&mut self) -> BoxFuture<'static, Result<Bytes, Status>> {
         let body = self.body.get_mut().take();
+        let wanted = self.audit.as_ref().is_some_and(Record::wants_request);
+        let keep = wanted.then(|| self.notes.clone());
         async move {
             let Some(mut body) = body else { return Ok(Bytes::new()) };
             let mut whole = BytesMut::new();
@@ -102,7 +107,11 @@ impl Exchange {
                 }
                 whole.extend_from_slice(&data);
             }
-            Ok(whole.freeze())
+            let whole = whole.freeze();
+            if let Some(notes) = keep {
+                notes.keep_request(&whole);
+            }
+            Ok(whole)
         }
         .boxed()
     }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 
 /// Most warnings of one answer; a request that earns more has been told enough.
@@ -14,6 +15,7 @@ const WARNINGS_MAX: usize = 64;
 pub struct Notes {
     warnings: Mutex<Vec<String>>,
     annotations: Mutex<BTreeMap<&'static str, String>>,
+    request_object: Mutex<Option<Bytes>>,
 }
 
 impl Notes {
@@ -28,6 +30,16 @@ impl Notes {
     /// Notes an annotation for the audit log.
     pub fn annotate(&self, key: &'static str, value: impl Into<String>) {
         self.annotations.lock().insert(key, value.into());
+    }
+
+    /// Keeps the request's object for the audit log.
+    pub fn keep_request(&self, object: &Bytes) {
+        *self.request_object.lock() = Some(object.clone());
+    }
+
+    /// The request's object, if it was kept.
+    pub fn request_object(&self) -> Option<Bytes> {
+        self.request_object.lock().clone()
     }
 
     /// The warnings so far, which are no longer here afterwards.

@@ -5,6 +5,8 @@ use std::{net::IpAddr, ops::RangeInclusive, time::Duration};
 use ipnet::IpNet;
 use kontiki_base::tls::{Identity, Roots};
 
+use crate::{audit, authn::static_token::StaticTokens, authz::Mode};
+
 /// Settings of an API server.
 #[derive(Clone)]
 pub struct Options {
@@ -34,6 +36,14 @@ pub struct Options {
     pub default_not_ready_toleration: Duration,
     /// The same for unreachable nodes.
     pub default_unreachable_toleration: Duration,
+    /// What is asked whether a user may, in order.
+    pub authorization_modes: Vec<Mode>,
+    /// Whether requests without credentials are served at all.
+    pub anonymous_auth: bool,
+    /// Users by fixed tokens.
+    pub static_tokens: StaticTokens,
+    /// The audit log.
+    pub audit: Option<audit::Options>,
     /// Admission plugins to run beside the default ones, by upstream's names.
     pub enable_admission_plugins: Vec<String>,
     /// Default admission plugins not to run.
@@ -71,6 +81,10 @@ impl Options {
             kubelet_client: secrets.kubelet_client,
             default_not_ready_toleration: Duration::from_secs(5),
             default_unreachable_toleration: Duration::from_secs(5),
+            authorization_modes: Mode::DEFAULT.to_vec(),
+            anonymous_auth: true,
+            static_tokens: StaticTokens::default(),
+            audit: None,
             enable_admission_plugins: Vec::new(),
             disable_admission_plugins: Vec::new(),
             event_ttl: Duration::from_secs(3600),

@@ -5,6 +5,7 @@
 //! squeezing in later. What happens to an object in between (decode, convert, default, admission,
 //! validation, transaction) is the business of the verbs, which the last stage calls.
 
+mod audit;
 mod authenticate;
 mod authorize;
 mod impersonate;
@@ -61,7 +62,7 @@ pub static STAGES: &[Stage] = &[
     stage("request info", request_info::run),
     stage("size and in-flight limits", limits::run),
     stage("authentication", authenticate::run),
-    reserved("audit (received)"),
+    stage("audit (received)", audit::received),
     stage("impersonation", impersonate::run),
     reserved("priority and fairness"),
     stage("authorisation", authorize::run),
@@ -69,12 +70,13 @@ pub static STAGES: &[Stage] = &[
     // Called by the verbs on their way: decode, convert, default, mutating admission, validate,
     // validating admission, transaction.
     stage("serve", route::serve),
-    reserved("audit (complete)"),
+    // Round it, in [`handle`]: audit (complete).
 ];
 
 /// Answers one request.
 pub async fn handle(core: Arc<Core>, mut exchange: Exchange) -> Response<Body> {
     let guarded = AssertUnwindSafe(within_deadline(&core, &mut exchange)).catch_unwind().await;
+    let panicked = guarded.is_err();
     let mut response = match guarded {
         Ok(Ok(response)) => response,
         Ok(Err(status)) => answer::status(&status),
@@ -99,7 +101,7 @@ pub async fn handle(core: Arc<Core>, mut exchange: Exchange) -> Response<Body> {
         }
     }
     observe::finished(&exchange, &response);
-    response
+    audit::answered(&mut exchange, response, panicked)
 }
 
 /// Ordinary requests end when their time is up; long-running ones look after themselves.

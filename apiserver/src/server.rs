@@ -33,6 +33,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::{
     admission,
     answer::{Body, BodyError},
+    audit,
     authn::{Authenticator, KeyError, certificate},
     authz::{self, Authorizer},
     bootstrap,
@@ -69,6 +70,9 @@ pub enum Error {
     /// The choice of admission plugins makes no sense.
     #[error(transparent)]
     Admission(#[from] admission::PluginError),
+    /// The audit log cannot be written.
+    #[error("cannot open the audit log")]
+    Audit(#[source] std::io::Error),
     /// The identity for kubelets is not usable.
     #[error("cannot set up the client of kubelets")]
     Kubelets(#[from] tls::Error),
@@ -103,7 +107,9 @@ impl ApiServer {
         let (enable, disable) =
             (&options.enable_admission_plugins, &options.disable_admission_plugins);
         let admission = admission::Chain::select(enable, disable)?;
+        let log = options.audit.clone().map(audit::Log::open).transpose().map_err(Error::Audit)?;
         let core = Arc::new(Core {
+            audit: log.map(Arc::new),
             admission,
             quota_turns: quota::Turns::default(),
             authenticator: Authenticator::new(&options)?,
@@ -196,6 +202,7 @@ async fn connection(
     stream: TcpStream,
     shutdown: CancellationToken,
 ) {
+    let peer = stream.peer_addr().ok().map(|peer| audit::Peer(peer.ip()));
     let _ = stream.set_nodelay(true);
     // Only a comfort: without it a dead peer is noticed later.
     let _ = splice::keep_alive(&stream);
@@ -207,7 +214,10 @@ async fn connection(
     };
     let chain = stream.get_ref().1.peer_certificates();
     let certificate = chain.and_then(|chain| certificate::user_of(chain.first()?)).map(Arc::new);
-    let service = service_fn(move |request| {
+    let service = service_fn(move |mut request: Request<hyper::body::Incoming>| {
+        if let Some(peer) = peer {
+            request.extensions_mut().insert(peer);
+        }
         let (core, certificate) = (core.clone(), certificate.clone());
         async move { Ok::<_, Infallible>(answer(core, Source::Network { certificate }, request).await) }
     });

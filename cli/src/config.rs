@@ -4,6 +4,7 @@
 //! then `KONTIKI_*` variables, then flags: later layers win, key by key. Keys of the files are the
 //! names of the flags. What comes out is checked once, here, and never re-checked.
 
+mod access;
 mod duration;
 mod layers;
 mod network;
@@ -20,6 +21,7 @@ use ipnet::IpNet;
 use kontiki_raft::Retention;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use access::{Access, AccessSettings};
 pub(crate) use duration::parse as parse_duration;
 pub(crate) use layers::read as read_layers;
 pub(crate) use network::{PortRange, is_subdomain, nth_address, own_address, with_port};
@@ -37,6 +39,9 @@ pub(crate) struct ServerSettings {
     #[command(flatten)]
     #[serde(flatten)]
     pub(crate) common: CommonSettings,
+    #[command(flatten)]
+    #[serde(flatten)]
+    access: AccessSettings,
     /// Address to listen on; 0.0.0.0 is all of the host's
     #[arg(long, env = "KONTIKI_BIND_ADDRESS", value_name = "IP")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -253,6 +258,7 @@ pub(crate) struct Server {
     pub(crate) heartbeat_interval: Duration,
     pub(crate) election_timeout: Duration,
     pub(crate) disabled: Vec<Component>,
+    pub(crate) access: Access,
 }
 
 /// Components that can be left to another installation.
@@ -364,6 +370,7 @@ impl Server {
             unreachable_toleration: seconds(settings.default_unreachable_toleration_seconds),
             heartbeat_interval,
             election_timeout,
+            access: Access::from_settings(settings.access)?,
             disabled: components(settings.disable.unwrap_or_default())?,
             common: Common::from_settings(settings.common)?,
         })
@@ -495,6 +502,8 @@ mod tests {
             ("cluster-cidr: [10.43.0.0/24]", "--cluster-cidr 10.43.0.0/24 and --service-cidr"),
             ("cluster-dns: [10.44.0.10]", "--cluster-dns 10.44.0.10 is not within --service-cidr"),
             ("cluster-cidr: [10.1.0.0/16, 10.2.0.0/16]", "--cluster-cidr has two ranges of IPv4"),
+            ("authorization-mode: [ABAC]", "authorization-mode \"ABAC\" is not a valid mode"),
+            ("audit-log-path: x", "--audit-policy-file and --audit-log-path go together"),
             ("disable: [kubelet]", "--disable \"kubelet\" is unknown"),
             ("election-timeout: 60ms", "--election-timeout 60ms must be at least twice"),
         ];

@@ -92,7 +92,7 @@ impl Running {
         tasks: &Tasks,
     ) -> Result<Running> {
         let (mut base, listener) = Foundation::lay(config, folder, prepared, tasks).await?;
-        let options = api_options(config, prepared, &base.identities, base.api_address);
+        let options = api_options(config, prepared, &base.identities, base.api_address)?;
         base.clients.protect(&options.prefix);
         let api = ApiServer::new(options, base.store.clone(), &base.api_tasks)
             .context("cannot start the API server")?;
@@ -168,7 +168,7 @@ fn api_options(
     prepared: &Prepared,
     identities: &ServerIdentities,
     api_address: SocketAddr,
-) -> kontiki_apiserver::Options {
+) -> Result<kontiki_apiserver::Options> {
     let cluster = &prepared.state.cluster;
     let secrets = kontiki_apiserver::Secrets {
         service_account_key: prepared.secrets.service_account_key.clone(),
@@ -176,7 +176,7 @@ fn api_options(
         kubelet_client: identities.kubelet_client.clone(),
     };
     let range = cluster.service_node_port_range;
-    kontiki_apiserver::Options {
+    let mut options = kontiki_apiserver::Options {
         service_cidrs: cluster.service_cidr.clone(),
         node_ports: range.first..=range.last,
         advertise_port: api_address.port(),
@@ -184,5 +184,7 @@ fn api_options(
         default_not_ready_toleration: config.not_ready_toleration,
         default_unreachable_toleration: config.unreachable_toleration,
         ..kontiki_apiserver::Options::new(&config.common.node_name, api_address.ip(), secrets)
-    }
+    };
+    config.access.apply(&mut options)?;
+    Ok(options)
 }

@@ -44,7 +44,10 @@ pub fn compile(core: &Core) {
         roles: all(core, "roles"),
         role_bindings: all(core, "rolebindings"),
     };
-    core.authorizer.store(Arc::new(Authorizer { rbac: Policy::compile(&objects) }));
+    core.authorizer.store(Arc::new(Authorizer {
+        modes: core.options.authorization_modes.clone(),
+        rbac: Policy::compile(&objects),
+    }));
     core.policy_compiled.send_modify(|times| *times += 1);
 }
 

@@ -45,6 +45,8 @@ struct Grant {
     namespace: Option<String>,
     /// Index into the policy's rules.
     role: usize,
+    /// Which binding it is, in upstream's words.
+    origin: String,
 }
 
 impl Policy {
@@ -65,7 +67,10 @@ impl Policy {
         }
         for binding in &objects.cluster_role_bindings {
             if let Some(role) = cluster_roles.get(&binding.role_ref.name) {
-                policy.grant(None, *role, binding.subjects.as_deref().unwrap_or_default());
+                let subjects = binding.subjects.as_deref().unwrap_or_default();
+                let name = binding.metadata.name.as_deref().unwrap_or_default();
+                let origin = format!("ClusterRoleBinding {name:?} of {}", of(&binding.role_ref));
+                policy.grant(None, *role, subjects, &origin);
             }
         }
         for binding in &objects.role_bindings {
@@ -78,7 +83,10 @@ impl Policy {
             };
             if let Some(role) = role {
                 let subjects = binding.subjects.as_deref().unwrap_or_default();
-                policy.grant(Some(&namespace), *role, subjects);
+                let name = binding.metadata.name.as_deref().unwrap_or_default();
+                let name = format!("{name}/{namespace}");
+                let origin = format!("RoleBinding {name:?} of {}", of(&binding.role_ref));
+                policy.grant(Some(&namespace), *role, subjects, &origin);
             }
         }
         policy
@@ -89,7 +97,7 @@ impl Policy {
         self.rules.len() - 1
     }
 
-    fn grant(&mut self, namespace: Option<&str>, role: usize, subjects: &[Subject]) {
+    fn grant(&mut self, namespace: Option<&str>, role: usize, subjects: &[Subject], origin: &str) {
         for subject in subjects {
             let key = match subject.kind.as_str() {
                 "User" => SubjectKey::User(subject.name.clone()),
@@ -100,7 +108,8 @@ impl Policy {
                 }
                 _ => continue,
             };
-            let grant = Grant { namespace: namespace.map(str::to_owned), role };
+            let origin = format!("{origin} to {} {}", subject.kind, shown(subject));
+            let grant = Grant { namespace: namespace.map(str::to_owned), role, origin };
             self.grants.entry(key).or_default().push(grant);
         }
     }
@@ -111,22 +120,52 @@ impl Policy {
             .any(|rule| rule_allows(rule, attributes))
     }
 
+    /// Which binding allows it, for the audit log.
+    pub fn allowed_by(&self, attributes: &Attributes<'_>) -> Option<String> {
+        let mut grants = self.grants_for(attributes.user, attributes.namespace);
+        let found = grants.find(|grant| {
+            self.rules[grant.role].iter().any(|rule| rule_allows(rule, attributes))
+        })?;
+        Some(format!("RBAC: allowed by {}", found.origin))
+    }
+
     /// The rules that hold for a user: everywhere, and in `namespace` unless it is empty.
     pub fn rules_for<'a>(
         &'a self,
         user: &'a UserInfo,
         namespace: &'a str,
     ) -> impl Iterator<Item = &'a PolicyRule> {
+        self.grants_for(user, namespace).flat_map(|grant| &self.rules[grant.role])
+    }
+
+    fn grants_for<'a>(
+        &'a self,
+        user: &'a UserInfo,
+        namespace: &'a str,
+    ) -> impl Iterator<Item = &'a Grant> {
         let subjects = std::iter::once(SubjectKey::User(user.name.clone()))
             .chain(user.groups.iter().map(|group| SubjectKey::Group(group.clone())));
-        subjects
-            .filter_map(|subject| self.grants.get(&subject))
-            .flatten()
-            .filter(move |grant| match &grant.namespace {
+        subjects.filter_map(|subject| self.grants.get(&subject)).flatten().filter(move |grant| {
+            match &grant.namespace {
                 None => true,
                 Some(own) => !namespace.is_empty() && own == namespace,
-            })
-            .flat_map(|grant| &self.rules[grant.role])
+            }
+        })
+    }
+}
+
+/// A role as upstream names it.
+fn of(role: &RoleRef) -> String {
+    format!("{} {:?}", role.kind, role.name)
+}
+
+/// A subject as upstream names it.
+fn shown(subject: &Subject) -> String {
+    match (subject.kind.as_str(), subject.namespace.as_deref()) {
+        ("ServiceAccount", Some(namespace)) => {
+            format!("{:?}", format!("{}/{namespace}", subject.name))
+        }
+        _ => format!("{:?}", subject.name),
     }
 }
 

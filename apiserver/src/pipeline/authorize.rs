@@ -38,7 +38,17 @@ fn judge(core: &Core, exchange: &Exchange) -> Result<Flow, Status> {
         return Ok(Flow::Next);
     }
     let attributes = Attributes::of_request(&exchange.user, info);
-    if core.allows(&attributes) {
+    let allowed = core.allows(&attributes);
+    if exchange.audit.is_some() {
+        let (decision, reason) = if allowed {
+            ("allow", core.authorizer.load().reason(&attributes))
+        } else {
+            ("forbid", String::new())
+        };
+        exchange.notes.annotate("authorization.k8s.io/decision", decision);
+        exchange.notes.annotate("authorization.k8s.io/reason", reason);
+    }
+    if allowed {
         return Ok(Flow::Next);
     }
     let why = attributes.forbidden_text();

@@ -6,6 +6,7 @@ use kontiki_api::Status;
 use serde_json::Value;
 
 use crate::{
+    audit::Record,
     cache::Resource,
     exchange::Exchange,
     protobuf,
@@ -33,7 +34,14 @@ pub async fn read_json(exchange: &mut Exchange) -> Result<Bytes, Status> {
         _ => return Err(Status::unsupported_media_type(&ACCEPTED)),
     };
     let body = exchange.read_body().await?;
-    if body.is_empty() { Ok(body) } else { convert(&body) }
+    if body.is_empty() {
+        return Ok(body);
+    }
+    let json = convert(&body)?;
+    if exchange.audit.as_ref().is_some_and(Record::wants_request) {
+        exchange.notes.keep_request(&json);
+    }
+    Ok(json)
 }
 
 fn protobuf_to_json(body: &[u8]) -> Result<Bytes, Status> {

@@ -10,6 +10,7 @@ mod lists;
 mod logs;
 mod ownership;
 mod proxies;
+mod quotas;
 mod sockets;
 mod stream_protocols;
 mod streams;

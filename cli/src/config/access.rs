@@ -1,0 +1,139 @@
+//! Who may do what: flags of the API server with upstream's names.
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+use clap::Args;
+use kontiki_apiserver::{audit, authn::static_token::StaticTokens, authz::Mode};
+use serde::{Deserialize, Serialize};
+
+/// Flags, variables and file keys.
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub(crate) struct AccessSettings {
+    /// File of users by fixed tokens: token,user,uid[,"group1,group2"] per line
+    #[arg(long, env = "KONTIKI_TOKEN_AUTH_FILE", value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_auth_file: Option<PathBuf>,
+    /// Serve requests without credentials what everybody may see [default: true]
+    #[arg(long, env = "KONTIKI_ANONYMOUS_AUTH", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    anonymous_auth: Option<bool>,
+    /// Who is asked whether a user may: Node, RBAC, AlwaysAllow, AlwaysDeny [default: Node,RBAC]
+    #[arg(long, env = "KONTIKI_AUTHORIZATION_MODE", value_name = "MODES", value_delimiter = ',')]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    authorization_mode: Option<Vec<String>>,
+    /// Admission plugins to run beside the default ones
+    #[arg(
+        long,
+        env = "KONTIKI_ENABLE_ADMISSION_PLUGINS",
+        value_name = "NAMES",
+        value_delimiter = ','
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    enable_admission_plugins: Option<Vec<String>>,
+    /// Default admission plugins not to run
+    #[arg(
+        long,
+        env = "KONTIKI_DISABLE_ADMISSION_PLUGINS",
+        value_name = "NAMES",
+        value_delimiter = ','
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disable_admission_plugins: Option<Vec<String>>,
+    /// File of the policy that says what is logged for audits
+    #[arg(long, env = "KONTIKI_AUDIT_POLICY_FILE", value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    audit_policy_file: Option<PathBuf>,
+    /// File of the audit log; - is standard output
+    #[arg(long, env = "KONTIKI_AUDIT_LOG_PATH", value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    audit_log_path: Option<PathBuf>,
+    /// Megabytes after which the audit log begins a new file [default: 100]
+    #[arg(long, env = "KONTIKI_AUDIT_LOG_MAXSIZE", value_name = "MB")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    audit_log_maxsize: Option<u64>,
+    /// Old files of the audit log to keep [default: all]
+    #[arg(long, env = "KONTIKI_AUDIT_LOG_MAXBACKUP", value_name = "NUMBER")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    audit_log_maxbackup: Option<usize>,
+    /// Days to keep old files of the audit log [default: for ever]
+    #[arg(long, env = "KONTIKI_AUDIT_LOG_MAXAGE", value_name = "DAYS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    audit_log_maxage: Option<u32>,
+}
+
+/// Checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Access {
+    token_auth_file: Option<PathBuf>,
+    anonymous_auth: bool,
+    modes: Vec<Mode>,
+    enable_admission_plugins: Vec<String>,
+    disable_admission_plugins: Vec<String>,
+    audit: Option<Audit>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Audit {
+    policy_file: PathBuf,
+    log_path: PathBuf,
+    rotation: audit::Rotation,
+}
+
+impl Access {
+    pub(super) fn from_settings(settings: AccessSettings) -> Result<Access> {
+        let modes = settings.authorization_mode.unwrap_or_default();
+        let mut modes = modes
+            .iter()
+            .map(|mode| mode.parse().map_err(anyhow::Error::msg))
+            .collect::<Result<Vec<Mode>>>()?;
+        if modes.is_empty() {
+            modes = Mode::DEFAULT.to_vec();
+        }
+        let rotation = audit::Rotation {
+            bytes_max: settings.audit_log_maxsize.unwrap_or(100) << 20,
+            backups_max: settings.audit_log_maxbackup.unwrap_or(0),
+            age_max: Duration::from_secs(
+                u64::from(settings.audit_log_maxage.unwrap_or(0)) * 86_400,
+            ),
+        };
+        ensure!(
+            settings.audit_policy_file.is_some() == settings.audit_log_path.is_some(),
+            "--audit-policy-file and --audit-log-path go together"
+        );
+        let audit = settings.audit_policy_file.zip(settings.audit_log_path);
+        Ok(Access {
+            token_auth_file: settings.token_auth_file,
+            anonymous_auth: settings.anonymous_auth.unwrap_or(true),
+            modes,
+            enable_admission_plugins: settings.enable_admission_plugins.unwrap_or_default(),
+            disable_admission_plugins: settings.disable_admission_plugins.unwrap_or_default(),
+            audit: audit.map(|(policy_file, log_path)| Audit { policy_file, log_path, rotation }),
+        })
+    }
+
+    /// Reads the files, and puts all into the API server's options.
+    pub(crate) fn apply(&self, options: &mut kontiki_apiserver::Options) -> Result<()> {
+        let read = |path: &PathBuf| {
+            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+        };
+        if let Some(path) = &self.token_auth_file {
+            options.static_tokens =
+                StaticTokens::parse(&read(path)?)
+                    .map_err(anyhow::Error::msg)
+                    .with_context(|| format!("--token-auth-file {}", path.display()))?;
+        }
+        if let Some(audit) = &self.audit {
+            let policy = audit::Policy::parse(&read(&audit.policy_file)?)
+                .with_context(|| format!("--audit-policy-file {}", audit.policy_file.display()))?;
+            let (path, rotation) = (audit.log_path.clone(), audit.rotation);
+            options.audit = Some(audit::Options { policy, path, rotation });
+        }
+        options.anonymous_auth = self.anonymous_auth;
+        options.authorization_modes.clone_from(&self.modes);
+        options.enable_admission_plugins.clone_from(&self.enable_admission_plugins);
+        options.disable_admission_plugins.clone_from(&self.disable_admission_plugins);
+        Ok(())
+    }
+}
