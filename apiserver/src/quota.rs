@@ -16,6 +16,7 @@ mod turns;
 use bytes::Bytes;
 use kontiki_api::{
     Status, meta,
+    quantity::Quantity,
     quota::{self, Counted},
 };
 use kontiki_raft::types::Revision;
@@ -25,7 +26,7 @@ pub(crate) use recount::run as recount;
 pub(crate) use turns::Turns;
 
 use crate::{
-    cache::Resource,
+    cache::{Resource, object::Object},
     core::{Core, unavailable},
     storage::{Charge, Expected, Outcome, Write, envelope},
     verbs::stored::{Target, Writer},
@@ -78,7 +79,7 @@ impl<'a> Settlement<'a> {
         self.core.caches.served("", "resourcequotas").map(|resource| &**resource)
     }
 
-    fn found(&self) -> Vec<std::sync::Arc<crate::cache::object::Object>> {
+    fn found(&self) -> Vec<std::sync::Arc<Object>> {
         self.core.in_namespace("", "resourcequotas", self.target.namespace)
     }
 
@@ -89,25 +90,26 @@ impl<'a> Settlement<'a> {
 
     /// What every quota of the namespace has to say, as the cache has them.
     fn bills(&self) -> Result<Vec<Bill>, Status> {
-        let Some(resource) = self.quotas() else { return Ok(Vec::new()) };
         let mut bills = Vec::new();
         for object in self.found() {
-            let before = object.value();
-            if self.is_own(&before) {
-                continue;
-            }
-            let settled = quota::settle(&before, self.kind(), self.new, self.old, self.writer.now);
-            let Some(used) = settled.map_err(|why| self.refusal(&why))? else { continue };
-            let mut after = before.clone();
-            after["status"]["used"] = quota::write(&used);
-            bills.push(Bill {
-                key: resource.key(self.target.namespace, object.name()),
-                revision: object.revision,
-                before,
-                after,
-            });
+            bills.extend(self.bill(&object)?);
         }
         Ok(bills)
+    }
+
+    /// What one quota has to say.
+    fn bill(&self, object: &Object) -> Result<Option<Bill>, Status> {
+        let Some(resource) = self.quotas() else { return Ok(None) };
+        let before = object.value();
+        if self.is_own(&before) {
+            return Ok(None);
+        }
+        let settled = quota::settle(&before, self.kind(), self.new, self.old, self.writer.now);
+        let Some(used) = settled.map_err(|why| self.refusal(&why))? else { return Ok(None) };
+        let mut after = before.clone();
+        after["status"]["used"] = quota::write(&used);
+        let key = resource.key(self.target.namespace, object.name());
+        Ok(Some(Bill { key, revision: object.revision, before, after }))
     }
 
     /// A quota does not count itself while it is written.
@@ -140,13 +142,12 @@ impl<'a> Settlement<'a> {
     /// Writes, with what it costs.
     pub(crate) async fn write(&self, write: Write<'_>) -> Result<Outcome, Status> {
         let _turn = self.core.quota_turns.of(self.target.namespace).await;
+        // Every server charges in the same order and keeps what it has charged in advance while it
+        // tries again for the last one, so that nothing is charged and given back in vain.
+        let mut bills = self.agreed().await?;
+        let mut rides = if self.kind() == QUOTAS { None } else { bills.pop() };
+        self.advance(&mut bills).await?;
         for _ in 0..ATTEMPTS_MAX {
-            let mut bills = self.agreed().await?;
-            let rides = if self.kind() == QUOTAS { None } else { bills.pop() };
-            if !self.advance(&bills).await? {
-                self.core.catch_up().await?;
-                continue;
-            }
             let charge = rides.as_ref().map(Bill::charge);
             let written =
                 self.core.storage.write(Write { charge: charge.as_ref(), ..write.clone() });
@@ -157,57 +158,96 @@ impl<'a> Settlement<'a> {
                     self.core.caches.wait_for(revision).await;
                     return Ok(outcome);
                 }
-                Outcome::ChargeLost => {
-                    self.refund(&bills).await;
-                    self.core.catch_up().await?;
-                }
+                Outcome::ChargeLost => match self.renewed(rides.as_ref()).await {
+                    Ok(bill) => rides = bill,
+                    Err(status) => {
+                        self.refund(&bills).await;
+                        return Err(status);
+                    }
+                },
                 other => {
                     self.refund(&bills).await;
                     return Ok(other);
                 }
             }
         }
-        Err(self.refusal("the resource quotas of its namespace change too quickly, try again"))
+        self.refund(&bills).await;
+        Err(self.outpaced())
     }
 
-    /// Charges quotas by themselves; all or, as far as that can be, none.
-    async fn advance(&self, bills: &[Bill]) -> Result<bool, Status> {
-        for (at, bill) in bills.iter().enumerate() {
-            if !self.put(bill.charge()).await? {
-                self.refund(&bills[..at]).await;
-                return Ok(false);
+    fn outpaced(&self) -> Status {
+        self.refusal("the resource quotas of its namespace change too quickly, try again")
+    }
+
+    /// The bill of the same quota as it is now; `None` if it has nothing to say any more.
+    async fn renewed(&self, lost: Option<&Bill>) -> Result<Option<Bill>, Status> {
+        self.core.catch_up().await?;
+        let Some(lost) = lost else { return Ok(None) };
+        let name = meta::name(&lost.before);
+        let now = self.core.look_up("", "resourcequotas", self.target.namespace, name);
+        now.map_or(Ok(None), |now| self.bill(&now))
+    }
+
+    /// Charges quotas by themselves, in order; all or none.
+    async fn advance(&self, bills: &mut Vec<Bill>) -> Result<(), Status> {
+        let mut charged: Vec<Bill> = Vec::new();
+        for bill in std::mem::take(bills) {
+            match self.charge_alone(bill).await {
+                Ok(bill) => charged.extend(bill),
+                Err(status) => {
+                    self.refund(&charged).await;
+                    return Err(status);
+                }
             }
         }
-        Ok(true)
+        *bills = charged;
+        Ok(())
+    }
+
+    async fn charge_alone(&self, bill: Bill) -> Result<Option<Bill>, Status> {
+        let mut next = Some(bill);
+        for _ in 0..ATTEMPTS_MAX {
+            let Some(bill) = next else { return Ok(None) };
+            if self.put(bill.charge()).await? {
+                return Ok(Some(bill));
+            }
+            next = self.renewed(Some(&bill)).await?;
+        }
+        Err(self.outpaced())
     }
 
     /// Gives back what was charged in advance. If that fails, the next recount does it.
     async fn refund(&self, bills: &[Bill]) {
-        if bills.is_empty() || self.core.catch_up().await.is_err() {
-            return;
-        }
         for bill in bills {
-            let name = meta::name(&bill.before);
-            let now = self.core.look_up("", "resourcequotas", self.target.namespace, name);
-            let Some(now) = now else { continue };
-            let mut value = now.value();
-            let used = |quota: &Value| quota::read(&quota["status"]["used"]);
-            let (charged, before) = (used(&bill.after), used(&bill.before));
-            let mut left = used(&value);
-            for (name, sum) in &mut left {
-                let of = |list: &quota::Usage| list.get(name).copied().unwrap_or_default();
-                *sum = (*sum + of(&before) - of(&charged)).max(Default::default());
-            }
-            value["status"]["used"] = quota::write(&left);
-            let charge = Charge {
-                key: bill.key.clone(),
-                revision: now.revision,
-                value: envelope::seal(&value),
-            };
-            if !self.put(charge).await.unwrap_or(false) {
+            if !self.give_back(bill).await.unwrap_or(false) {
+                let name = meta::name(&bill.before);
                 tracing::debug!(quota = name, "a charge is given back by the next recount");
             }
         }
+    }
+
+    async fn give_back(&self, bill: &Bill) -> Result<bool, Status> {
+        let used = |quota: &Value| quota::read(&quota["status"]["used"]);
+        let (charged, before) = (used(&bill.after), used(&bill.before));
+        for _ in 0..ATTEMPTS_MAX {
+            self.core.catch_up().await?;
+            let name = meta::name(&bill.before);
+            let now = self.core.look_up("", "resourcequotas", self.target.namespace, name);
+            let Some(now) = now else { return Ok(true) };
+            let mut value = now.value();
+            let mut left = used(&value);
+            for (name, sum) in &mut left {
+                let of = |list: &quota::Usage| list.get(name).copied().unwrap_or_default();
+                *sum = (*sum + of(&before) - of(&charged)).max(Quantity::default());
+            }
+            value["status"]["used"] = quota::write(&left);
+            let value = envelope::seal(&value);
+            let (key, revision) = (bill.key.clone(), now.revision);
+            if self.put(Charge { key, revision, value }).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     async fn put(&self, charge: Charge) -> Result<bool, Status> {

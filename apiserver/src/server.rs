@@ -113,7 +113,10 @@ impl ApiServer {
             admission,
             quota_turns: quota::Turns::default(),
             authenticator: Authenticator::new(&options)?,
-            authorizer: ArcSwap::from_pointee(Authorizer::default()),
+            authorizer: ArcSwap::from_pointee(Authorizer {
+                modes: options.authorization_modes.clone(),
+                ..Authorizer::default()
+            }),
             dialer: Dialer::new(&options.cluster_roots, &options.kubelet_client, tasks)?,
             streams: Streams::new(tasks),
             extensions: parking_lot::RwLock::default(),

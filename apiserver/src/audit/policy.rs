@@ -218,8 +218,7 @@ impl Resources {
         if self.resources.is_empty() {
             return true;
         }
-        let named = self.resource_names.is_empty()
-            || self.resource_names.iter().any(|name| *name == info.name);
+        let named = self.resource_names.is_empty() || self.resource_names.contains(&info.name);
         let combined = if info.subresource.is_empty() {
             info.resource.clone()
         } else {
@@ -290,7 +289,7 @@ rules:
             (&eve, "/api/v1/namespaces/kube-system/configmaps/b", Level::None),
             (&eve, "/api/v1/namespaces/x/secrets", Level::Metadata),
             (&eve, "/api/v1/namespaces/x/pods/p/log", Level::Metadata),
-            (&eve, "/api/v1/namespaces/x/pods/p", Level::None),
+            (&eve, "/api/v1/namespaces/x/pods/p", Level::Metadata),
             (&eve, "/apis/apps/v1/namespaces/x/deployments/d/scale", Level::None),
         ] {
             assert_eq!(level(user, &get, uri), expected, "{} {uri}", user.name);

@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use super::with_status;
 use crate::{
-    cache::object::Object,
+    cache::{Resource, object::Object},
     core::Core,
     verbs::stored::{self, Change, Target, Writer},
 };
@@ -38,7 +38,16 @@ pub(crate) async fn run(core: Arc<Core>, shutdown: CancellationToken) {
         if everything {
             full = tokio::time::Instant::now() + RESYNC;
         }
-        let done = !core.storage.backend().leads() || turn(&core, everything).await;
+        let done = if core.storage.backend().leads() {
+            // A turn waits for caches, which nobody feeds any more once the server stops.
+            tokio::select! { biased;
+                () = shutdown.cancelled() => return,
+                done = turn(&core, everything) => done,
+            }
+        } else {
+            // Whoever leads settles them; it may yet become this one.
+            core.in_namespace("", "resourcequotas", "").iter().all(|q| is_settled(&q.value()))
+        };
         let wake = if done { full } else { tokio::time::Instant::now() + RETRY };
         tokio::select! { biased;
             () = shutdown.cancelled() => return,
@@ -85,13 +94,18 @@ async fn again(core: &Core, object: &Object) -> Result<(), Status> {
     }
 }
 
+/// A resource that is served in two versions is counted once.
+fn is_counted(resource: &&Arc<Resource>) -> bool {
+    resource.row.namespaced() && resource.row.stored_as.is_none()
+}
+
 async fn count(core: &Core, object: &Object, quota: &Value) -> Result<(), Status> {
     let namespace = object.namespace();
     // What was charged together with this version of the quota is in the caches now.
     core.caches.wait_for(object.revision).await;
     let mut objects: Vec<(Counted<'_>, Value)> = Vec::new();
     let hard = quota::read(&quota["spec"]["hard"]);
-    for resource in core.caches.resources().iter().filter(|resource| resource.row.namespaced()) {
+    for resource in core.caches.resources().iter().filter(is_counted) {
         let kind = Counted { group: &resource.row.group, resource: &resource.row.resource };
         if hard.keys().any(|name| kind.concerns(name)) {
             let all = core.in_namespace(kind.group, kind.resource, namespace);

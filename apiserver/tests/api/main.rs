@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod access;
+mod admission;
+mod audit;
 mod deletes;
 mod kinds;
 mod kubectl;

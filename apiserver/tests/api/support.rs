@@ -37,6 +37,11 @@ pub(crate) struct Answer {
 
 impl Cluster {
     pub(crate) async fn start() -> Cluster {
+        Cluster::start_with(|_| {}).await
+    }
+
+    /// A server with other settings than the default ones.
+    pub(crate) async fn start_with(set: impl FnOnce(&mut Options)) -> Cluster {
         tls::install_provider();
         let folder = tempfile::tempdir().unwrap();
         let tasks = Tasks::new();
@@ -49,7 +54,8 @@ impl Cluster {
                 .issue(&CertificateRequest::client("kube-apiserver-kubelet-client", None))
                 .unwrap(),
         };
-        let options = Options::new("test", "192.0.2.1".parse().unwrap(), secrets);
+        let mut options = Options::new("test", "192.0.2.1".parse().unwrap(), secrets);
+        set(&mut options);
         let server = ApiServer::new(options.clone(), store.clone(), &tasks).unwrap();
         server.ready().wait_for(|ready| *ready).await.unwrap();
         Cluster { server, store, authority, tasks, options, _folder: folder }
