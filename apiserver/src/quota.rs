@@ -8,7 +8,7 @@
 //!
 //! A revision must not carry two events of one resource, so only one quota rides along. Where an
 //! object counts for several, the others are charged just before; if the object is not written
-//! after all, they get it back. [`recount`] counts from nothing when a quota is new or changed.
+//! after all, they get it back. [`mod@recount`] counts from nothing when a quota is new or changed.
 
 mod recount;
 mod turns;

@@ -59,6 +59,8 @@ async fn a_node_sees_only_what_its_pods_need() {
         "volumes": [{"name": "v", "secret": {"secretName": "used"}}],
     }});
     admin.create("/api/v1/namespaces/default/pods", &pod).await.ok();
+    // A read waits for the cache, where the authoriser looks.
+    admin.get("/api/v1/namespaces/default/pods/p").await.ok();
     node.get(&format!("{secrets}/used")).await.ok();
     assert_eq!(node.get(&format!("{secrets}/other")).await.code, 403);
     assert_eq!(node.get(secrets).await.code, 403);
