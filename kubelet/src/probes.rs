@@ -64,7 +64,7 @@ impl ProbeTask {
     async fn run(self) {
         let pod = self.pod.clone();
         let Some(container) = pod.container(&self.container) else { return };
-        let Some(probe) = self.kind.of(container) else { return };
+        let Some(probe) = self.kind.of(&container) else { return };
         let seconds = |value: Option<i32>, least: i32| {
             Duration::from_secs(value.unwrap_or(least).max(least).unsigned_abs().into())
         };
@@ -84,7 +84,7 @@ impl ProbeTask {
         let mut early = Backoff::new(EARLY, period);
         let mut counted_at = Instant::now();
         loop {
-            let outcome = self.ask(container, probe, seconds(probe.timeout_seconds, 1)).await;
+            let outcome = self.ask(&container, probe, seconds(probe.timeout_seconds, 1)).await;
             if may_hurry && state.is_open() && outcome.is_err() {
                 let next = counted_at + period;
                 let soon = Instant::now() + early.next_delay();

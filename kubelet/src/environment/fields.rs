@@ -1,6 +1,6 @@
 //! The pod's own fields and resources, as variables and as files of the downward API.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{borrow::Cow, collections::BTreeMap, net::IpAddr};
 
 use k8s_openapi::api::core::v1::{Container, Pod, ResourceFieldSelector};
 use kontiki_api::Object;
@@ -73,9 +73,9 @@ pub fn resource_field(
     let named = selector.container_name.as_deref().filter(|name| !name.is_empty());
     let container = match named {
         Some(name) => pod.container(name),
-        None => own,
+        None => own.map(Cow::Borrowed),
     };
-    let container = container
+    let container = &*container
         .ok_or_else(|| Error(format!("container {:?} not found", named.unwrap_or_default())))?;
     let divisor = selector.divisor.as_ref().map_or("1", |divisor| divisor.0.as_str());
     let divisor = match divisor {

@@ -97,7 +97,12 @@ impl Context {
 
 fn regarding(pod: &Pod, container: Option<&str>) -> Regarding {
     let Some(name) = container else { return Regarding::object(pod) };
-    let is_init = pod.init_containers().iter().any(|init| init.name == name);
-    let list = if is_init { "initContainers" } else { "containers" };
+    let list = if pod.init_containers().iter().any(|init| init.name == name) {
+        "initContainers"
+    } else if pod.ephemeral_containers().iter().any(|put_in| put_in.name == name) {
+        "ephemeralContainers"
+    } else {
+        "containers"
+    };
     Regarding::field(pod, &format!("spec.{list}{{{name}}}"))
 }

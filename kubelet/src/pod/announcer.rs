@@ -35,7 +35,8 @@ impl Announcer {
                     format!("Back-off restarting failed container {name} in pod {pod_name}");
                 context.warning(pod, Some(name), "BackOff", &message);
             } else {
-                let image = pod.container(name).and_then(|container| container.image.as_deref());
+                let container = pod.container(name);
+                let image = container.as_ref().and_then(|container| container.image.as_deref());
                 let message = format!("Back-off pulling image {:?}", image.unwrap_or_default());
                 context.event(pod, Some(name), "BackOff", &message);
                 context.warning(pod, Some(name), "Failed", "Error: ImagePullBackOff");

@@ -184,6 +184,8 @@ fn seccomp(profile: Option<&SeccompProfile>) -> cri::SecurityProfile {
 pub struct Ingredients<'a> {
     /// Its number.
     pub attempt: u32,
+    /// The container whose processes it sees, by id.
+    pub target: Option<String>,
     /// The runtime's id of its image.
     pub image_id: String,
     /// Its environment.
@@ -227,6 +229,12 @@ pub fn container_config(
         (labels::GRACE_PERIOD.to_owned(), pod.grace().as_secs().to_string()),
     ]);
     let (command, args) = (expanded(container.command.as_ref()), expanded(container.args.as_ref()));
+    let mut security = security(pod, container);
+    if let (Some(target), Some(namespaces)) = (ingredients.target, &mut security.namespace_options)
+    {
+        namespaces.pid = cri::NamespaceMode::Target.into();
+        namespaces.target_id = target;
+    }
     let key_value = |(key, value)| cri::KeyValue { key, value };
     Ok(cri::ContainerConfig {
         metadata: Some(cri::ContainerMetadata {
@@ -251,7 +259,7 @@ pub fn container_config(
         tty: container.tty == Some(true),
         linux: Some(cri::LinuxContainerConfig {
             resources: Some(cgroup::container_resources(pod, container, ingredients.node_memory)),
-            security_context: Some(security(pod, container)),
+            security_context: Some(security),
         }),
         ..cri::ContainerConfig::default()
     })

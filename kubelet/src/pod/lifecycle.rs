@@ -10,6 +10,7 @@ mod collect;
 mod containers;
 #[cfg(test)]
 mod convergence;
+mod ephemeral;
 mod init;
 mod sandbox;
 mod termination;
@@ -61,14 +62,7 @@ pub enum Step {
         id: String,
     },
     /// Pull, make and start a container.
-    Start {
-        /// Its name.
-        name: String,
-        /// Its number.
-        attempt: u32,
-        /// A half-made one of the same number, to be removed first.
-        replaces: Option<String>,
-    },
+    Start(Start),
     /// Stop a container: hook, signal, time, kill.
     Kill {
         /// Its id.
@@ -98,12 +92,25 @@ impl Step {
             Step::PrepareVolumes => Operation::PrepareVolumes,
             Step::CreateSandbox { .. } => Operation::CreateSandbox,
             Step::StopSandbox { id } => Operation::StopSandbox(id.clone()),
-            Step::Start { name, .. } => Operation::Start(name.clone()),
+            Step::Start(start) => Operation::Start(start.name.clone()),
             Step::Kill { id, .. } => Operation::Kill(id.clone()),
             Step::Collect { .. } => Operation::Collect,
             Step::TearDown => Operation::TearDown,
         }
     }
+}
+
+/// Which container is started, and how.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Start {
+    /// Its name.
+    pub name: String,
+    /// Its number.
+    pub attempt: u32,
+    /// A half-made one of the same number, to be removed first.
+    pub replaces: Option<String>,
+    /// The container whose processes it sees, by id.
+    pub target: Option<String>,
 }
 
 /// Why a container is stopped.
@@ -156,6 +163,7 @@ pub fn plan(observed: Observed<'_>) -> PodPlan {
         if init::plan(observed, ready, &mut plan) {
             containers::plan(observed, ready, &mut plan);
         }
+        ephemeral::plan(observed, &mut plan);
         collect::plan(observed, &mut plan);
     } else {
         sandbox::plan(observed, &mut plan);

@@ -8,6 +8,7 @@ pub(crate) use sandbox::remove_everything;
 mod start;
 
 use std::{
+    borrow::Cow,
     net::IpAddr,
     sync::{
         Arc,
@@ -26,7 +27,7 @@ use crate::{
     pod::{
         lifecycle::{KillReason, Step},
         memory::Operation,
-        spec::PodExt,
+        spec::{PodExt, as_container},
     },
     volumes::{self, Mounted},
 };
@@ -100,9 +101,7 @@ pub async fn perform(subject: Subject, step: Step) -> (Operation, Outcome) {
         Step::PrepareVolumes => prepare_volumes(&subject).await,
         Step::CreateSandbox { attempt } => sandbox::create(&subject, attempt).await,
         Step::StopSandbox { id } => sandbox::stop(&subject, &id).await,
-        Step::Start { name, attempt, replaces } => {
-            start::start(&subject, &name, attempt, replaces).await
-        }
+        Step::Start(start) => start::start(&subject, start).await,
         Step::Kill { id, name, grace, reason } => {
             kill::kill(&subject, &id, &name, grace, reason).await
         }
@@ -129,8 +128,10 @@ async fn prepare_volumes(subject: &Subject) -> Outcome {
     }
     // Watched first: what is missing now may be made in the next moment.
     let mut references = volumes::references(pod);
-    for container in pod.init_containers().iter().chain(&pod.pod_spec().containers) {
-        let more = environment::references(container);
+    let put_in = pod.ephemeral_containers().iter().map(as_container).map(Cow::Owned);
+    let declared = pod.init_containers().iter().chain(&pod.pod_spec().containers);
+    for container in declared.map(Cow::Borrowed).chain(put_in) {
+        let more = environment::references(&container);
         references.config_maps.extend(more.config_maps);
         references.secrets.extend(more.secrets);
     }

@@ -46,7 +46,7 @@ impl Probers {
             let has_started = spec.startup_probe.is_none()
                 || memory.verdict(id, ProbeKind::Startup) == Some(true);
             let its_turn = if kind == ProbeKind::Startup { !has_started } else { has_started };
-            kind.of(spec).is_some() && its_turn && (!ends || kind == ProbeKind::Readiness)
+            kind.of(&spec).is_some() && its_turn && (!ends || kind == ProbeKind::Readiness)
         };
         self.running.retain(|(id, kind), token| {
             let keep = wanted(id, *kind);

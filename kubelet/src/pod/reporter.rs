@@ -202,6 +202,16 @@ fn value(status: &PodStatus) -> Value {
     value
 }
 
+/// Fields that go when there is nothing to say in them any more.
+const REPLACED: [&str; 6] = [
+    "reason",
+    "message",
+    "podIP",
+    "containerStatuses",
+    "initContainerStatuses",
+    "ephemeralContainerStatuses",
+];
+
 /// The strategic merge patch from one status to another; `None` if there is nothing to change.
 fn difference(known: &Value, desired: &Value) -> Option<Value> {
     let empty = Map::new();
@@ -221,7 +231,7 @@ fn difference(known: &Value, desired: &Value) -> Option<Value> {
         patch.insert(field.clone(), change);
     }
     // Fields of others, such as nominatedNodeName, are not ours to remove.
-    for field in ["reason", "message", "podIP", "containerStatuses", "initContainerStatuses"] {
+    for field in REPLACED {
         if known.contains_key(field) && !desired.contains_key(field) {
             patch.insert(field.to_owned(), Value::Null);
         }

@@ -1,8 +1,8 @@
 //! What a pod's specification means, with its defaults. Pure.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, Probe};
+use k8s_openapi::api::core::v1::{Container, EphemeralContainer, Pod, PodSpec, Probe};
 use kontiki_api::Object;
 
 /// When containers are started again.
@@ -27,8 +27,10 @@ pub trait PodExt {
     fn pod_spec(&self) -> &PodSpec;
     /// Init containers in order.
     fn init_containers(&self) -> &[Container];
-    /// A container or init container by name.
-    fn container(&self, name: &str) -> Option<&Container>;
+    /// The containers that were put into it while it runs, to look around.
+    fn ephemeral_containers(&self) -> &[EphemeralContainer];
+    /// A container, init container or ephemeral container by name.
+    fn container(&self, name: &str) -> Option<Cow<'_, Container>>;
     /// The pod's restart policy.
     fn restart_policy(&self) -> RestartPolicy;
     /// The restart policy of one container: sidecars always restart.
@@ -56,9 +58,17 @@ impl PodExt for Pod {
         self.pod_spec().init_containers.as_deref().unwrap_or_default()
     }
 
-    fn container(&self, name: &str) -> Option<&Container> {
-        let spec = self.pod_spec();
-        self.init_containers().iter().chain(&spec.containers).find(|c| c.name == name)
+    fn ephemeral_containers(&self) -> &[EphemeralContainer] {
+        self.pod_spec().ephemeral_containers.as_deref().unwrap_or_default()
+    }
+
+    fn container(&self, name: &str) -> Option<Cow<'_, Container>> {
+        let mut declared = self.init_containers().iter().chain(&self.pod_spec().containers);
+        if let Some(container) = declared.find(|container| container.name == name) {
+            return Some(Cow::Borrowed(container));
+        }
+        let mut put_in = self.ephemeral_containers().iter();
+        put_in.find(|container| container.name == name).map(as_container).map(Cow::Owned)
     }
 
     fn restart_policy(&self) -> RestartPolicy {
@@ -74,6 +84,9 @@ impl PodExt for Pod {
             return RestartPolicy::Always;
         }
         let is_init = self.init_containers().iter().any(|init| init.name == container.name);
+        if self.ephemeral_containers().iter().any(|put_in| put_in.name == container.name) {
+            return RestartPolicy::Never;
+        }
         match self.restart_policy() {
             RestartPolicy::Always if is_init => RestartPolicy::OnFailure,
             policy => policy,
@@ -122,6 +135,31 @@ pub fn mirror_of(pod: &Pod) -> Option<&str> {
 /// Whether an init container runs beside the others for the pod's whole life.
 pub fn is_sidecar(container: &Container) -> bool {
     container.restart_policy.as_deref() == Some("Always")
+}
+
+/// An ephemeral container as one like the others. What it may not have (ports, probes, hooks,
+/// resources), it has not.
+pub fn as_container(ephemeral: &EphemeralContainer) -> Container {
+    let one = ephemeral.clone();
+    Container {
+        name: one.name,
+        image: one.image,
+        image_pull_policy: one.image_pull_policy,
+        command: one.command,
+        args: one.args,
+        working_dir: one.working_dir,
+        env: one.env,
+        env_from: one.env_from,
+        volume_mounts: one.volume_mounts,
+        volume_devices: one.volume_devices,
+        security_context: one.security_context,
+        stdin: one.stdin,
+        stdin_once: one.stdin_once,
+        tty: one.tty,
+        termination_message_path: one.termination_message_path,
+        termination_message_policy: one.termination_message_policy,
+        ..Container::default()
+    }
 }
 
 /// A number of seconds of the API, where nothing negative makes sense.

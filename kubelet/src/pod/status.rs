@@ -9,6 +9,8 @@ mod tests;
 
 use std::net::IpAddr;
 
+use containers::Role;
+
 use jiff::Timestamp;
 use k8s_openapi::{
     api::core::v1::{HostIP, Pod, PodIP, PodStatus},
@@ -20,7 +22,7 @@ use crate::{
         lifecycle::{Ending, PodPlan},
         memory::PodMemory,
         observed::PodRuntimeStatus,
-        spec::PodExt,
+        spec::{PodExt, as_container},
     },
     resources::qos_class,
 };
@@ -50,8 +52,10 @@ pub struct Facts<'a> {
 /// The status to report.
 pub fn status(facts: Facts<'_>) -> PodStatus {
     let Facts { pod, reported, runtime, plan, node_addresses, now, .. } = facts;
-    let container_statuses = containers::statuses(facts, &pod.pod_spec().containers, false);
-    let init_container_statuses = containers::statuses(facts, pod.init_containers(), true);
+    let container_statuses = containers::statuses(facts, &pod.pod_spec().containers, Role::Main);
+    let init_container_statuses = containers::statuses(facts, pod.init_containers(), Role::Init);
+    let ephemeral: Vec<_> = pod.ephemeral_containers().iter().map(as_container).collect();
+    let ephemeral_container_statuses = containers::statuses(facts, &ephemeral, Role::Ephemeral);
     let mut phase = phase::phase(facts, &container_statuses, &init_container_statuses);
     if matches!(reported.phase.as_deref(), Some("Succeeded" | "Failed")) {
         phase = reported.phase.clone().unwrap_or_default();
@@ -92,6 +96,7 @@ pub fn status(facts: Facts<'_>) -> PodStatus {
         start_time: reported.start_time.clone().or(Some(Time(now))),
         container_statuses: some(container_statuses),
         init_container_statuses: some(init_container_statuses),
+        ephemeral_container_statuses: some(ephemeral_container_statuses),
         qos_class: Some(reported.qos_class.clone().unwrap_or_else(|| qos_class(pod).to_owned())),
         observed_generation: pod.metadata.generation,
         ..PodStatus::default()

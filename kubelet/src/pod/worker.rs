@@ -25,7 +25,7 @@ use crate::{
         announcer::Announcer,
         backoff::CrashBackoff,
         inbox::Inbox,
-        lifecycle::{self, Ending, Observed, PodPlan, Step},
+        lifecycle::{self, Ending, Observed, PodPlan, Start, Step},
         memory::{Failure, Operation, PodMemory, Volumes},
         observe::Observer,
         observed::PodRuntimeStatus,
@@ -281,7 +281,7 @@ impl Worker {
             self.operations.push(Box::pin(async move { future.await.ok() }));
             return;
         }
-        if let Step::Start { name, .. } = &step
+        if let Step::Start(Start { name, .. }) = &step
             && let Some(ended) = runtime.latest(name).filter(|latest| latest.is_exited())
         {
             let finished = ended.finished_at.unwrap_or(ended.created_at);
@@ -292,7 +292,8 @@ impl Worker {
         self.memory.in_flight.insert(operation);
         let subject = self.subject(runtime);
         let interruptible = subject.interruptible.clone();
-        let name = if let Step::Start { name, .. } = &step { Some(name.clone()) } else { None };
+        let name =
+            if let Step::Start(Start { name, .. }) = &step { Some(name.clone()) } else { None };
         let (future, handle) = abortable(operations::perform(subject, step));
         if let Some(name) = name {
             self.pulls.insert(name, (interruptible, handle));

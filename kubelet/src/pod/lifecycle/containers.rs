@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Container;
 
-use super::{KillReason, Observed, PodPlan, Step};
+use super::{KillReason, Observed, PodPlan, Start, Step};
 use crate::pod::{
     memory::{Failure, Operation},
     observed::{ContainerState, ContainerStatus, SandboxStatus},
@@ -113,7 +113,8 @@ pub(super) fn start(
         }
         Some(last) => (last.attempt + 1, None),
     };
-    plan.start(memory, Step::Start { name: name.clone(), attempt, replaces });
+    let start = Start { name: name.clone(), attempt, replaces, target: None };
+    plan.start(memory, Step::Start(start));
 }
 
 /// A failure as `kubectl` shows it: a pull that failed a moment ago as such, then as its back-off.

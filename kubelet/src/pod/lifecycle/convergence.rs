@@ -135,7 +135,7 @@ impl World {
                 let sandbox = self.runtime.sandboxes.iter_mut().find(|s| s.id == id).unwrap();
                 sandbox.ready = false;
             }
-            Step::Start { name, attempt, .. } => self.start(&name, attempt),
+            Step::Start(start) => self.start(&start.name, start.attempt),
             Step::Kill { id, .. } => {
                 let index = self.runtime.containers.iter().position(|c| c.id == id).unwrap();
                 self.exit(index, 137);

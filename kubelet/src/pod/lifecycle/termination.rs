@@ -99,7 +99,7 @@ pub(super) fn plan(observed: Observed<'_>, ending: Ending, plan: &mut PodPlan) {
     }
     let grace = grace(pod, ending);
     let (sidecars, mains): (Vec<&ContainerStatus>, Vec<&ContainerStatus>) =
-        runtime.alive().partition(|c| pod.container(&c.name).is_some_and(is_sidecar));
+        runtime.alive().partition(|c| pod.container(&c.name).is_some_and(|c| is_sidecar(&c)));
     if !mains.is_empty() {
         plan.steps.extend(mains.into_iter().map(|container| kill(container, grace)));
         return;

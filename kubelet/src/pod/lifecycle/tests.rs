@@ -3,7 +3,7 @@
 use expect_test::{Expect, expect};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
-    api::core::v1::{Container, Pod, PodSpec, PodStatus, Probe},
+    api::core::v1::{Container, EphemeralContainer, Pod, PodSpec, PodStatus, Probe},
     apimachinery::pkg::apis::meta::v1::Time,
 };
 
@@ -54,6 +54,13 @@ impl World {
             "pod" => self.pod_line(words),
             "main" => spec.containers.push(container(name, words)),
             "init" => spec.init_containers.get_or_insert_default().push(container(name, words)),
+            "ephemeral" => {
+                spec.ephemeral_containers.get_or_insert_default().push(EphemeralContainer {
+                    name: name.to_owned(),
+                    target_container_name: value(words, "target").map(str::to_owned),
+                    ..EphemeralContainer::default()
+                });
+            }
             "sandbox" => self.runtime.sandboxes.push(SandboxStatus {
                 id: name.to_owned(),
                 attempt: u32::try_from(self.runtime.sandboxes.len()).unwrap(),
@@ -166,9 +173,11 @@ fn describe(plan: &PodPlan) -> String {
             Step::PrepareVolumes => "prepare volumes".to_owned(),
             Step::CreateSandbox { attempt } => format!("create sandbox {attempt}"),
             Step::StopSandbox { id } => format!("stop sandbox {id}"),
-            Step::Start { name, attempt, replaces: None } => format!("start {name}/{attempt}"),
-            Step::Start { name, attempt, replaces: Some(id) } => {
-                format!("start {name}/{attempt} instead of {id}")
+            Step::Start(Start { name, attempt, replaces, target }) => {
+                let instead = replaces.as_ref().map(|id| format!(" instead of {id}"));
+                let target = target.as_ref().map(|id| format!(" looking at {id}"));
+                let (instead, target) = (instead.unwrap_or_default(), target.unwrap_or_default());
+                format!("start {name}/{attempt}{instead}{target}")
             }
             Step::Kill { id, grace, reason, .. } => {
                 format!("kill {id} within {} s: {reason:?}", grace.as_secs())
@@ -621,6 +630,68 @@ fn old_dead_containers_and_empty_sandboxes_are_collected() {
         ",
         expect![[r#"
             collect ["web/0"] ["s0"]
+        "#]],
+    );
+}
+
+#[test]
+fn ephemeral_containers_start_once_whatever_the_others_do() {
+    let before = "
+        pod restart=Always
+        init setup
+        main web
+        ephemeral shell
+        sandbox s0 ready
+        container setup/0 s0 running
+    ";
+    check(
+        before,
+        expect![[r#"
+        start shell/0
+    "#]],
+    );
+    let beside = |container: &str| {
+        format!(
+            "
+            pod restart=Always
+            main web
+            ephemeral shell target=web
+            sandbox s0 ready
+            container web/0 s0 running
+            {container}
+        "
+        )
+    };
+    check(
+        &beside(""),
+        expect![[r#"
+        start shell/0 looking at web/0
+    "#]],
+    );
+    check(
+        &beside("container shell/0 s0 created"),
+        expect![[r#"
+        start shell/0 instead of shell/0 looking at web/0
+    "#]],
+    );
+    check(&beside("container shell/0 s0 running"), expect![""]);
+    check(&beside("container shell/0 s0 exited code=1 ago=5"), expect![""]);
+}
+
+#[test]
+fn a_pod_ends_without_asking_its_ephemeral_containers() {
+    check(
+        "
+        pod restart=Never
+        main job
+        ephemeral shell
+        sandbox s0 ready
+        container job/0 s0 exited code=0 ago=1
+        container shell/0 s0 running
+        ",
+        expect![[r#"
+            kill shell/0 within 30 s: PodEnds
+            Finished: stopping
         "#]],
     );
 }

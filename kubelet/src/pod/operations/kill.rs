@@ -21,6 +21,7 @@ pub(super) async fn kill(
     context.event(pod, Some(name), "Killing", &kill_message(name, reason));
     let started = Instant::now();
     let container = pod.container(name);
+    let container = container.as_deref();
     let hook = container
         .and_then(|container| container.lifecycle.as_ref())
         .and_then(|lifecycle| lifecycle.pre_stop.as_ref());

@@ -11,7 +11,7 @@ use super::{Outcome, Sandbox, Subject, hooks, sandbox::sandbox_config};
 use crate::{
     environment::{self, services},
     images::Present,
-    pod::{create, spec::PodExt},
+    pod::{create, lifecycle::Start, spec::PodExt},
     runtime::Error,
 };
 
@@ -32,18 +32,14 @@ impl Failure {
     }
 }
 
-pub(super) async fn start(
-    subject: &Subject,
-    name: &str,
-    attempt: u32,
-    replaces: Option<String>,
-) -> Outcome {
+pub(super) async fn start(subject: &Subject, start: Start) -> Outcome {
+    let name = start.name.as_str();
     let Subject { context, pod, .. } = subject;
     let (Some(container), Some(sandbox)) = (pod.container(name), &subject.sandbox) else {
         return Outcome::Done;
     };
-    match try_start(subject, container, sandbox, attempt, replaces).await {
-        Ok(()) => Outcome::Started { name: name.to_owned() },
+    match try_start(subject, &container, sandbox, &start).await {
+        Ok(()) => Outcome::Started { name: start.name },
         Err(failure) => {
             if let Some(event) = failure.event {
                 context.warning(pod, Some(name), event, &format!("Error: {}", failure.message));
@@ -57,8 +53,7 @@ async fn try_start(
     subject: &Subject,
     container: &Container,
     sandbox: &Sandbox,
-    attempt: u32,
-    replaces: Option<String>,
+    start: &Start,
 ) -> Result<(), Failure> {
     let Subject { context, pod, .. } = subject;
     let name = container.name.as_str();
@@ -70,10 +65,10 @@ async fn try_start(
         event: Some("Failed"),
         message: error.message().to_owned(),
     };
-    if let Some(half_made) = replaces {
-        context.runtime.remove_container(&half_made).await.map_err(created)?;
+    if let Some(half_made) = &start.replaces {
+        context.runtime.remove_container(half_made).await.map_err(created)?;
     }
-    let config = container_config(subject, container, sandbox, attempt, &image).await?;
+    let config = container_config(subject, container, sandbox, start, &image).await?;
     let request = cri::CreateContainerRequest {
         pod_sandbox_id: sandbox.id.clone(),
         config: Some(config),
@@ -133,7 +128,7 @@ async fn container_config(
     subject: &Subject,
     container: &Container,
     sandbox: &Sandbox,
-    attempt: u32,
+    start: &Start,
     image: &Present,
 ) -> Result<cri::ContainerConfig, Failure> {
     let Subject { context, pod, .. } = subject;
@@ -144,7 +139,7 @@ async fn container_config(
     let domain = &context.options.cluster_domain;
     let text = create::hosts_file(pod, &sandbox.addresses, domain, &node_hosts);
     write(&hosts, &text).await?;
-    let termination_log = paths.termination_log(pod.uid(), &container.name, attempt);
+    let termination_log = paths.termination_log(pod.uid(), &container.name, start.attempt);
     write(&termination_log, "").await?;
     let mounts =
         create::mounts(container, &subject.mounted.paths, &environment, &hosts, &termination_log)
@@ -153,7 +148,8 @@ async fn container_config(
     let logs = create::log_directory(&context.options, pod).join(&container.name);
     tokio::fs::create_dir_all(&logs).await.map_err(|error| Failure::config(error.to_string()))?;
     let ingredients = create::Ingredients {
-        attempt,
+        attempt: start.attempt,
+        target: start.target.clone(),
         image_id: image.id.clone(),
         environment,
         mounts,

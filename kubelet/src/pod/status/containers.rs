@@ -19,28 +19,39 @@ use crate::pod::{
 /// The prefix of container ids in the API.
 const ID_PREFIX: &str = "containerd://";
 
+/// What a container is for the pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// It comes before the others.
+    Init,
+    /// The pod is there for it.
+    Main,
+    /// Somebody put it in to look around.
+    Ephemeral,
+}
+
 /// The statuses of `containers`, sorted as upstream sorts them: init containers as declared, the
 /// others by name.
-pub(super) fn statuses(facts: Facts<'_>, containers: &[Container], init: bool) -> Vec<ApiStatus> {
+pub(super) fn statuses(facts: Facts<'_>, containers: &[Container], role: Role) -> Vec<ApiStatus> {
     let mut statuses: Vec<ApiStatus> =
-        containers.iter().map(|container| one(facts, container, init)).collect();
-    if !init {
+        containers.iter().map(|container| one(facts, container, role)).collect();
+    if role != Role::Init {
         statuses.sort_by(|a, b| a.name.cmp(&b.name));
     }
     statuses
 }
 
-fn one(facts: Facts<'_>, container: &Container, init: bool) -> ApiStatus {
+fn one(facts: Facts<'_>, container: &Container, role: Role) -> ApiStatus {
     let latest = facts.runtime.latest(&container.name);
     let running = latest.filter(|latest| latest.is_running());
     let started = running.is_some_and(|running| is_started(facts, container, running));
-    let ready = if init && !is_sidecar(container) {
-        latest.is_some_and(ContainerStatus::succeeded)
-    } else {
-        started && running.is_some_and(|running| is_ready(facts, container, running))
+    let ready = match role {
+        Role::Init if !is_sidecar(container) => latest.is_some_and(ContainerStatus::succeeded),
+        Role::Ephemeral => false,
+        _ => started && running.is_some_and(|running| is_ready(facts, container, running)),
     };
     let (state, last_state) = states(facts, container, latest);
-    let sidecar_or_main = !init || is_sidecar(container);
+    let sidecar_or_main = role == Role::Main || is_sidecar(container);
     let spec_image = container.image.clone().unwrap_or_default();
     ApiStatus {
         name: container.name.clone(),
@@ -48,7 +59,8 @@ fn one(facts: Facts<'_>, container: &Container, init: bool) -> ApiStatus {
         image_id: latest.map_or_else(String::new, |latest| latest.image_id.clone()),
         container_id: latest.map(|latest| format!("{ID_PREFIX}{}", latest.id)),
         ready,
-        started: Some(started).filter(|_| sidecar_or_main || running.is_some()),
+        started: Some(started)
+            .filter(|_| sidecar_or_main || (running.is_some() && role != Role::Ephemeral)),
         restart_count: latest.map_or(0, |latest| i32::try_from(latest.attempt).unwrap_or(i32::MAX)),
         state: Some(state),
         last_state,
@@ -116,7 +128,7 @@ fn default_reason(facts: Facts<'_>, name: &str) -> &'static str {
             .plan
             .steps
             .iter()
-            .any(|step| matches!(step, Step::Start { name: n, .. } if n == name));
+            .any(|step| matches!(step, Step::Start(start) if start.name == name));
     if facts.pod.init_containers().is_empty() || is_starting {
         "ContainerCreating"
     } else {

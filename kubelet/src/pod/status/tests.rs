@@ -3,7 +3,7 @@
 use expect_test::{Expect, expect};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
-    Container, ContainerState as ApiState, Pod, PodSpec, PodStatus, Probe,
+    Container, ContainerState as ApiState, EphemeralContainer, Pod, PodSpec, PodStatus, Probe,
 };
 
 use super::*;
@@ -51,6 +51,11 @@ impl World {
             "restart" => spec.restart_policy = Some(name.to_owned()),
             "main" => spec.containers.push(container),
             "init" => spec.init_containers.get_or_insert_default().push(container),
+            "ephemeral" => {
+                let put_in =
+                    EphemeralContainer { name: name.to_owned(), ..EphemeralContainer::default() };
+                spec.ephemeral_containers.get_or_insert_default().push(put_in);
+            }
             "sandbox" => self.runtime.sandboxes.push(SandboxStatus {
                 id: "s0".to_owned(),
                 attempt: 0,
@@ -146,7 +151,8 @@ fn check(text: &str, expected: Expect) {
         .collect();
     out.push_str(&format!("\n{}\n", holds.join(" ")));
     let init = status.init_container_statuses.unwrap_or_default();
-    for c in init.iter().chain(status.container_statuses.iter().flatten()) {
+    let declared = init.iter().chain(status.container_statuses.iter().flatten());
+    for c in declared.chain(status.ephemeral_container_statuses.iter().flatten()) {
         out.push_str(&format!(
             "{}: {}, before {}, restarts {}{}{}\n",
             c.name,
@@ -323,5 +329,19 @@ fn a_stopped_pod_is_done() {
         PodReadyToStartContainers- Initialized+ Ready-PodFailed ContainersReady-PodFailed PodScheduled+
         web: waiting(ContainerCreating), before -, restarts 0
     "#]],
+    );
+}
+
+#[test]
+fn ephemeral_containers_are_shown_and_count_for_nothing() {
+    check(
+        "restart Never\nmain web\nephemeral shell\nsandbox\ncontainer web/0 running\n\
+         container shell/0 exited 3",
+        expect![[r#"
+            Running 10.42.0.5
+            PodReadyToStartContainers+ Initialized+ Ready+ ContainersReady+ PodScheduled+
+            web: running, before -, restarts 0, ready, started
+            shell: terminated(Error 3), before -, restarts 0
+        "#]],
     );
 }
