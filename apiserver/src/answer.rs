@@ -1,7 +1,9 @@
 //! Answers: what goes back over the socket, or to a caller in this process.
 
 use std::{
+    any::Any,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -19,7 +21,11 @@ pub const REVISION_HEADER: &str = "kontiki-revision";
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The body of an answer: nothing, bytes, or a stream of bytes.
-pub struct Body(Kind);
+pub struct Body {
+    kind: Kind,
+    /// Whatever lives as long as the body does.
+    held: Option<Arc<dyn Any + Send + Sync>>,
+}
 
 enum Kind {
     Full(Option<Bytes>),
@@ -27,14 +33,30 @@ enum Kind {
 }
 
 impl Body {
+    fn of(kind: Kind) -> Body {
+        Body { kind, held: None }
+    }
+
+    /// Keeps something until the body has been sent.
+    #[must_use]
+    pub fn holding(mut self, held: Arc<dyn Any + Send + Sync>) -> Body {
+        self.held = Some(held);
+        self
+    }
+
+    /// Whether there is no more to come than what is there.
+    pub fn is_whole(&self) -> bool {
+        matches!(self.kind, Kind::Full(_))
+    }
+
     /// No bytes.
     pub fn empty() -> Body {
-        Body(Kind::Full(None))
+        Body::of(Kind::Full(None))
     }
 
     /// These bytes.
     pub fn full(bytes: impl Into<Bytes>) -> Body {
-        Body(Kind::Full(Some(bytes.into()).filter(|bytes| !bytes.is_empty())))
+        Body::of(Kind::Full(Some(bytes.into()).filter(|bytes| !bytes.is_empty())))
     }
 
     /// Bytes as they come.
@@ -42,12 +64,12 @@ impl Body {
     where
         S: Stream<Item = Result<Bytes, BodyError>> + Send + 'static,
     {
-        Body(Kind::Stream(Box::pin(stream)))
+        Body::of(Kind::Stream(Box::pin(stream)))
     }
 
     /// The bytes, if they are all there.
     pub fn as_full(&self) -> Option<&Bytes> {
-        match &self.0 {
+        match &self.kind {
             Kind::Full(bytes) => bytes.as_ref(),
             Kind::Stream(_) => None,
         }
@@ -62,21 +84,24 @@ impl http_body::Body for Body {
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match &mut self.get_mut().0 {
+        let body = self.get_mut();
+        match &mut body.kind {
             Kind::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Kind::Stream(stream) => stream
-                .as_mut()
-                .poll_next(context)
-                .map(|next| next.map(|data| data.map(Frame::data))),
+            Kind::Stream(stream) => stream.as_mut().poll_next(context).map(|next| {
+                if next.is_none() {
+                    body.held = None;
+                }
+                next.map(|data| data.map(Frame::data))
+            }),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(&self.0, Kind::Full(None))
+        matches!(&self.kind, Kind::Full(None))
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.0 {
+        match &self.kind {
             Kind::Full(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }

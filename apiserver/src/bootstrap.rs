@@ -6,6 +6,9 @@
 
 mod objects;
 
+#[cfg(test)]
+pub(crate) use objects::schemas as flow_schemas;
+
 use std::{sync::Arc, time::Duration};
 
 use futures::future::{try_join_all, try_join3};
@@ -16,7 +19,7 @@ use serde_json::{Value, json};
 use crate::{
     authz,
     core::Core,
-    endpoints,
+    endpoints, flowcontrol,
     verbs::{
         create,
         stored::{Target, Writer},
@@ -74,6 +77,7 @@ async fn ensure(core: &Core) -> Result<(), Status> {
     range_is_ready(core, &writer).await?;
     core.catch_up().await?;
     authz::follow::compile(core);
+    flowcontrol::follow::compile(core);
     core.ready.send_replace(true);
     create_missing(core, &writer, "", "services", endpoints::service(&core.options)).await
 }

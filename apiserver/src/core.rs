@@ -16,6 +16,7 @@ use crate::{
     cache::{Caches, Resource, object::Object},
     dial::Dialer,
     extension::Extension,
+    flowcontrol::FlowControl,
     options::Options,
     quota::Turns,
     storage::{Storage, backend::BackendError, relative},
@@ -54,6 +55,8 @@ pub struct Core {
     pub extensions: RwLock<Vec<(String, Arc<dyn Extension>)>>,
     /// Whether this server answers more than `/livez`.
     pub ready: watch::Sender<bool>,
+    /// Priority and fairness; without, only the numbers of requests are limited.
+    pub flow_control: Option<FlowControl>,
     /// Room for requests that change something.
     pub mutating: Arc<Semaphore>,
     /// Room for requests that only read.

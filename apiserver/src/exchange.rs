@@ -13,8 +13,8 @@ use parking_lot::Mutex;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
-    answer::BodyError, audit::Record, cache::Resource, notes::Notes, query::Query,
-    request_info::RequestInfo, user::UserInfo,
+    answer::BodyError, audit::Record, cache::Resource, flowcontrol, notes::Notes,
+    pipeline::limits::InFlight, query::Query, request_info::RequestInfo, user::UserInfo,
 };
 
 /// The largest body that is read, as upstream.
@@ -64,7 +64,13 @@ pub struct Exchange {
     pub notes: Arc<Notes>,
     /// Its record in the audit log.
     pub audit: Option<Record>,
-    /// Its place among the requests in flight.
+    /// The flow schema that it is of.
+    pub schema: Option<Arc<flowcontrol::Schema>>,
+    /// Its seat there.
+    pub seat: Option<flowcontrol::Seat>,
+    /// Counts it while it is served.
+    pub in_flight: Option<InFlight>,
+    /// Its place among the requests in flight, where seats are not given.
     pub permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -84,6 +90,9 @@ impl Exchange {
             warnings: Vec::new(),
             notes: Arc::default(),
             audit: None,
+            schema: None,
+            seat: None,
+            in_flight: None,
             permit: None,
         }
     }

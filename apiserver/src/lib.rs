@@ -24,6 +24,7 @@ pub mod discovery;
 mod endpoints;
 pub mod exchange;
 pub mod extension;
+pub mod flowcontrol;
 mod health;
 pub mod kubelets;
 pub mod metrics;

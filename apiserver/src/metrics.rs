@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use prometheus::{
-    CounterVec, GaugeVec, HistogramVec, IntCounterVec, IntGaugeVec, register_counter_vec,
+    CounterVec, GaugeVec, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, register_counter_vec,
     register_gauge_vec, register_histogram_vec, register_int_counter_vec, register_int_gauge_vec,
 };
 
@@ -46,7 +46,7 @@ pub static DURATION: LazyLock<HistogramVec> = LazyLock::new(|| {
 });
 
 /// Requests that run now.
-pub static INFLIGHT: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+static INFLIGHT: LazyLock<IntGaugeVec> = LazyLock::new(|| {
     register_int_gauge_vec!(
         "apiserver_current_inflight_requests",
         "Maximal number of currently used inflight request limit of this apiserver per request kind in last second.",
@@ -54,6 +54,13 @@ pub static INFLIGHT: LazyLock<IntGaugeVec> = LazyLock::new(|| {
     )
     .expect("the name is free")
 });
+
+/// Those of them that change something.
+pub static INFLIGHT_MUTATING: LazyLock<IntGauge> =
+    LazyLock::new(|| INFLIGHT.with_label_values(&["mutating"]));
+/// Those that only read.
+pub static INFLIGHT_READING: LazyLock<IntGauge> =
+    LazyLock::new(|| INFLIGHT.with_label_values(&["readOnly"]));
 
 /// Long-running requests that run now.
 pub static LONG_RUNNING: LazyLock<IntGaugeVec> = LazyLock::new(|| {

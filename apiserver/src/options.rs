@@ -58,6 +58,9 @@ pub struct Options {
     pub bookmark_interval: Duration,
     /// How much history is kept, and how often what is older is dropped.
     pub compaction_interval: Duration,
+    /// Whether requests are served by priority and in fairness. The two numbers that follow are
+    /// one total then; otherwise they limit each kind of request for itself.
+    pub priority_and_fairness: bool,
     /// Most requests at a time that change something.
     pub max_mutating_inflight: usize,
     /// Most requests at a time that do not.
@@ -92,6 +95,7 @@ impl Options {
             min_request_timeout: Duration::from_secs(1800),
             bookmark_interval: Duration::from_secs(60),
             compaction_interval: Duration::from_secs(300),
+            priority_and_fairness: true,
             max_mutating_inflight: 200,
             max_inflight: 400,
         }

@@ -1,15 +1,15 @@
 //! The one way of every request: an ordered table of stages.
 //!
-//! A stage looks at the request, adds what it found out, and either lets it go on or answers. A
-//! row without a function keeps the place of a stage that is still to come, so that it needs no
-//! squeezing in later. What happens to an object in between (decode, convert, default, admission,
+//! A stage looks at the request, adds what it found out, and either lets it go on or answers. What
+//! happens to an object in between (decode, convert, default, admission,
 //! validation, transaction) is the business of the verbs, which the last stage calls.
 
 mod audit;
 mod authenticate;
 mod authorize;
+mod fairness;
 mod impersonate;
-mod limits;
+pub mod limits;
 mod observe;
 mod request_info;
 mod route;
@@ -45,16 +45,12 @@ pub type Run = for<'a> fn(&'a Arc<Core>, &'a mut Exchange) -> StageFuture<'a>;
 pub struct Stage {
     /// Its name, for traces and this page's readers.
     pub name: &'static str,
-    /// What it does; `None` keeps its place.
-    pub run: Option<Run>,
+    /// What it does.
+    pub run: Run,
 }
 
 const fn stage(name: &'static str, run: Run) -> Stage {
-    Stage { name, run: Some(run) }
-}
-
-const fn reserved(name: &'static str) -> Stage {
-    Stage { name, run: None }
+    Stage { name, run }
 }
 
 /// The stages in order. Round all of them stand the panic guard and the metrics of [`handle`].
@@ -64,7 +60,7 @@ pub static STAGES: &[Stage] = &[
     stage("authentication", authenticate::run),
     stage("audit (received)", audit::received),
     stage("impersonation", impersonate::run),
-    reserved("priority and fairness"),
+    stage("priority and fairness", fairness::run),
     stage("authorisation", authorize::run),
     stage("route", route::run),
     // Called by the verbs on their way: decode, convert, default, mutating admission, validate,
@@ -101,6 +97,7 @@ pub async fn handle(core: Arc<Core>, mut exchange: Exchange) -> Response<Body> {
         }
     }
     observe::finished(&exchange, &response);
+    let response = fairness::answered(&core, &mut exchange, response);
     audit::answered(&mut exchange, response, panicked)
 }
 
@@ -122,8 +119,8 @@ async fn within_deadline(
 }
 
 async fn walk(core: &Arc<Core>, exchange: &mut Exchange) -> Result<Response<Body>, Status> {
-    for run in STAGES.iter().filter_map(|stage| stage.run) {
-        if let Flow::Answer(response) = run(core, exchange).await? {
+    for stage in STAGES {
+        if let Flow::Answer(response) = (stage.run)(core, exchange).await? {
             return Ok(response);
         }
     }

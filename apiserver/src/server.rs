@@ -43,6 +43,7 @@ use crate::{
     dial::Dialer,
     exchange::{Exchange, Source},
     extension::Extension,
+    flowcontrol::{self, FlowControl},
     options::Options,
     pipeline, quota,
     storage::{Storage, backend::Backend},
@@ -56,6 +57,7 @@ const FEED: TaskKind = TaskKind::vital("watch cache");
 const COMPACTION: TaskKind = TaskKind::logged("compaction");
 const POLICY: TaskKind = TaskKind::vital("access policy");
 const QUOTAS: TaskKind = TaskKind::vital("resource quotas");
+const FLOW_CONTROL: TaskKind = TaskKind::vital("priority and fairness");
 const BOOTSTRAP: TaskKind = TaskKind::vital("API bootstrap");
 
 /// How long a handshake may take.
@@ -122,6 +124,9 @@ impl ApiServer {
             extensions: parking_lot::RwLock::default(),
             ready: watch::Sender::new(false),
             policy_compiled: watch::Sender::new(0),
+            flow_control: options
+                .priority_and_fairness
+                .then(|| FlowControl::new(options.max_mutating_inflight + options.max_inflight)),
             mutating: Arc::new(Semaphore::new(options.max_mutating_inflight)),
             reading: Arc::new(Semaphore::new(options.max_inflight)),
             shutdown: tasks.shutdown(),
@@ -135,6 +140,10 @@ impl ApiServer {
         tasks.spawn_infallible(COMPACTION, compaction::run(core.clone(), tasks.shutdown()));
         tasks.spawn_infallible(POLICY, authz::follow::run(core.clone(), tasks.shutdown()));
         tasks.spawn_infallible(QUOTAS, quota::recount(core.clone(), tasks.shutdown()));
+        tasks.spawn_infallible(
+            FLOW_CONTROL,
+            flowcontrol::follow::run(core.clone(), tasks.shutdown()),
+        );
         tasks.spawn_infallible(BOOTSTRAP, bootstrap::run(core.clone(), tasks.shutdown()));
         Ok(ApiServer { core })
     }

@@ -187,7 +187,7 @@ const SCHEMAS: &[Schema] = &[
     ),
 ];
 
-fn schemas() -> Vec<Value> {
+pub(crate) fn schemas() -> Vec<Value> {
     SCHEMAS.iter().map(schema).collect()
 }
 

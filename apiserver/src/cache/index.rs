@@ -30,6 +30,15 @@ impl Index {
         self.len == 0
     }
 
+    /// How many bytes of JSON an object has: the average of a few from all over.
+    pub fn bytes_each(&self) -> usize {
+        let step = self.chunks.len().div_ceil(16).max(1);
+        let sample = self.chunks.iter().step_by(step).filter_map(|chunk| chunk.first());
+        let (bytes, count) =
+            sample.fold((0, 0), |(bytes, count), object| (bytes + object.json.len(), count + 1));
+        bytes.checked_div(count).unwrap_or(0)
+    }
+
     /// The object of a key.
     pub fn get(&self, key: &str) -> Option<&Arc<Object>> {
         let chunk = self.chunks.get(self.chunk_of(key))?;

@@ -109,6 +109,12 @@ impl ResourceCache {
         self.state.read().index.len()
     }
 
+    /// Number of objects, and about how many bytes each is: what a few of them are on average.
+    pub fn extent(&self) -> (usize, usize) {
+        let state = self.state.read();
+        (state.index.len(), state.index.bytes_each())
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -4,11 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use futures::FutureExt;
 use kontiki_api::Status;
+use prometheus::IntGauge;
 
 use super::{Flow, StageFuture};
 use crate::{
     core::Core,
     exchange::{BODY_BYTES_MAX, Exchange, Source},
+    metrics,
     query::Query,
     request_info::RequestInfo,
 };
@@ -63,6 +65,23 @@ pub(super) fn run<'a>(core: &'a Arc<Core>, exchange: &'a mut Exchange) -> StageF
     async { outcome }.boxed()
 }
 
+/// Counts a request while it is served.
+pub struct InFlight(&'static IntGauge);
+
+impl InFlight {
+    fn begin(mutates: bool) -> InFlight {
+        let kind = if mutates { &metrics::INFLIGHT_MUTATING } else { &metrics::INFLIGHT_READING };
+        kind.inc();
+        InFlight(kind)
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 fn admit(core: &Core, exchange: &mut Exchange) -> Result<Flow, Status> {
     let own = matches!(exchange.source, Source::InProcess { .. });
     if exchange.info.is_long_running() {
@@ -74,10 +93,11 @@ fn admit(core: &Core, exchange: &mut Exchange) -> Result<Flow, Status> {
         let limit = format!("limit is {BODY_BYTES_MAX}");
         return Err(Status::request_entity_too_large(&limit));
     }
-    if own {
+    let mutates = MUTATING.contains(&exchange.info.verb);
+    exchange.in_flight = Some(InFlight::begin(mutates));
+    if own || core.flow_control.is_some() {
         return Ok(Flow::Next);
     }
-    let mutates = MUTATING.contains(&exchange.info.verb);
     let pool = if mutates { &core.mutating } else { &core.reading };
     match pool.clone().try_acquire_owned() {
         Ok(permit) => exchange.permit = Some(permit),

@@ -11,6 +11,8 @@ use super::{
 
 const PRECEDENCE_MAX: i64 = 10_000;
 const QUEUES_MAX: i64 = 10_000_000;
+/// How much of a hash may be needed to deal a hand.
+const HAND_BITS_MAX: f64 = 60.0;
 
 /// The strategy of `flowschemas`.
 pub(super) static SCHEMAS: Declared = Declared {
@@ -207,8 +209,40 @@ fn queues(check: &mut Check, queuing: &Place<'_>) {
         let detail = format!("must not be greater than {QUEUES_MAX}");
         check.invalid(&queuing.at("queues").path, count("queues"), &detail);
     }
+    let bits = hand_bits(count("queues"), count("handSize"));
+    if count("handSize") <= count("queues") && bits > HAND_BITS_MAX {
+        let detail = format!(
+            "required entropy bits of deckSize {} and handSize {} should not be greater than \
+             {HAND_BITS_MAX}",
+            count("queues"),
+            count("handSize")
+        );
+        check.invalid(&queuing.at("handSize").path, count("handSize"), &detail);
+    }
     if count("handSize") > count("queues") {
         let detail = format!("should not be greater than queues ({})", count("queues"));
         check.invalid(&queuing.at("handSize").path, count("handSize"), &detail);
+    }
+}
+
+/// How many bits of a hash it takes to choose any `hand` of `queues` queues in any order.
+fn hand_bits(queues: i64, hand: i64) -> f64 {
+    // More cards than that need too much of any deck.
+    let hands = (0..hand.clamp(0, 64)).map(|drawn| queues.saturating_sub(drawn).max(1));
+    #[expect(clippy::cast_precision_loss, reason = "only its logarithm is wanted")]
+    let bits: f64 = hands.map(|left| (left as f64).log2()).sum();
+    bits.ceil()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hands_are_no_larger_than_a_hash_can_deal() {
+        assert!(hand_bits(128, 6) <= HAND_BITS_MAX);
+        assert!(hand_bits(64, 10) <= HAND_BITS_MAX);
+        assert!(hand_bits(128, 9) > HAND_BITS_MAX);
+        assert!(hand_bits(20, 20) > HAND_BITS_MAX);
     }
 }

@@ -29,6 +29,7 @@ use crate::{
     },
     core::Core,
     exchange::Exchange,
+    flowcontrol::Sending,
     metrics,
     query::Query,
 };
@@ -48,6 +49,10 @@ pub(super) async fn serve(
     let resource = exchange.resource()?.clone();
     let selection = selection(exchange, &resource)?;
     let start = start(core, exchange, &resource, &selection).await?;
+    // What is there at the start is a list, and is sent like one.
+    let seat = exchange.seat.take();
+    let until = Instant::now() + core.options.request_timeout;
+    let seat = seat.map(|seat| seat.while_sending(until));
     let watcher = Watcher {
         changed: resource.cache.subscribe(),
         moved: core.caches.subscribe(),
@@ -68,6 +73,7 @@ pub(super) async fn serve(
         resource,
         selection,
         agreed,
+        seat,
         done: false,
     };
     let body = Body::stream(lines(watcher));
@@ -192,6 +198,8 @@ struct Watcher {
     initial_end: Option<Revision>,
     expired: Option<Expired>,
     sent: prometheus::IntCounter,
+    /// Held until the initial objects are told.
+    seat: Option<Arc<Sending>>,
     done: bool,
 }
 
@@ -214,6 +222,7 @@ impl Watcher {
         if let Some(chunk) = self.initial_chunk() {
             return Some(chunk);
         }
+        self.seat = None;
         loop {
             self.changed.mark_unchanged();
             // In this order: what the window holds after reading the revision covers it.

@@ -6,6 +6,7 @@ mod access;
 mod admission;
 mod audit;
 mod deletes;
+mod fairness;
 mod kinds;
 mod kubectl;
 mod lists;

@@ -23,6 +23,19 @@ pub(crate) struct AccessSettings {
     #[arg(long, env = "KONTIKI_AUTHORIZATION_MODE", value_name = "MODES", value_delimiter = ',')]
     #[serde(skip_serializing_if = "Option::is_none")]
     authorization_mode: Option<Vec<String>>,
+    /// Requests that only read, at a time; with --max-mutating-requests-inflight, all that are
+    /// served at a time, by priority and in fairness [default: 400]
+    #[arg(long, env = "KONTIKI_MAX_REQUESTS_INFLIGHT", value_name = "NUMBER")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_requests_inflight: Option<usize>,
+    /// Requests that change something, at a time [default: 200]
+    #[arg(long, env = "KONTIKI_MAX_MUTATING_REQUESTS_INFLIGHT", value_name = "NUMBER")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_mutating_requests_inflight: Option<usize>,
+    /// Share the server among its clients by flow schemas and priority levels [default: true]
+    #[arg(long, env = "KONTIKI_ENABLE_PRIORITY_AND_FAIRNESS", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    enable_priority_and_fairness: Option<bool>,
     /// Admission plugins to run beside the default ones
     #[arg(
         long,
@@ -72,6 +85,15 @@ pub(crate) struct Access {
     enable_admission_plugins: Vec<String>,
     disable_admission_plugins: Vec<String>,
     audit: Option<Audit>,
+    inflight: Inflight,
+}
+
+/// How many requests at a time, and whose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Inflight {
+    reading: usize,
+    mutating: usize,
+    by_priority: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,6 +120,17 @@ impl Access {
                 u64::from(settings.audit_log_maxage.unwrap_or(0)) * 86_400,
             ),
         };
+        let inflight = Inflight {
+            reading: settings.max_requests_inflight.unwrap_or(400),
+            mutating: settings.max_mutating_requests_inflight.unwrap_or(200),
+            by_priority: settings.enable_priority_and_fairness.unwrap_or(true),
+        };
+        let both = inflight.reading.checked_add(inflight.mutating);
+        ensure!(
+            both.is_some_and(|both| (1..=1 << 20).contains(&both)),
+            "--max-requests-inflight and --max-mutating-requests-inflight must be positive \
+             together, and a million at most"
+        );
         ensure!(
             settings.audit_policy_file.is_some() == settings.audit_log_path.is_some(),
             "--audit-policy-file and --audit-log-path go together"
@@ -110,6 +143,7 @@ impl Access {
             enable_admission_plugins: settings.enable_admission_plugins.unwrap_or_default(),
             disable_admission_plugins: settings.disable_admission_plugins.unwrap_or_default(),
             audit: audit.map(|(policy_file, log_path)| Audit { policy_file, log_path, rotation }),
+            inflight,
         })
     }
 
@@ -130,6 +164,9 @@ impl Access {
             let (path, rotation) = (audit.log_path.clone(), audit.rotation);
             options.audit = Some(audit::Options { policy, path, rotation });
         }
+        options.max_inflight = self.inflight.reading;
+        options.max_mutating_inflight = self.inflight.mutating;
+        options.priority_and_fairness = self.inflight.by_priority;
         options.anonymous_auth = self.anonymous_auth;
         options.authorization_modes.clone_from(&self.modes);
         options.enable_admission_plugins.clone_from(&self.enable_admission_plugins);
