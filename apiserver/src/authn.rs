@@ -1,12 +1,13 @@
-//! Who asks: a client certificate, a service account's token, a bootstrap token, or one of the fixed
-//! tokens of a file.
+//! Who asks: a client certificate, a service account's token, a bootstrap token, one of the fixed
+//! tokens of a file, or an ID token of an OpenID Connect issuer.
 //!
 //! Certificates are verified by the TLS handshake; here only their subject is read. A request with
 //! credentials that do not hold is refused with 401, whatever it asks for. One without any is
-//! anonymous, and gets no further than health and version.
+//! anonymous, and may do what roles let the anonymous do: by default see health and version.
 
 pub mod bootstrap_token;
 pub mod certificate;
+pub mod oidc;
 pub mod service_account;
 pub mod static_token;
 
@@ -16,11 +17,13 @@ use jiff::Timestamp;
 use kontiki_api::Status;
 
 use crate::{
+    authz::Mode,
     cache::Caches,
     exchange::{Exchange, Source},
     options::Options,
     user::{AUTHENTICATED, UserInfo},
 };
+use oidc::Oidc;
 use service_account::TokenKeys;
 use static_token::StaticTokens;
 
@@ -34,6 +37,8 @@ pub struct Authenticator {
     /// Makes and checks service account tokens.
     pub tokens: TokenKeys,
     static_tokens: StaticTokens,
+    /// The issuer whose ID tokens are believed.
+    pub oidc: Option<Oidc>,
     anonymous: bool,
 }
 
@@ -44,7 +49,10 @@ impl Authenticator {
         Ok(Authenticator {
             tokens,
             static_tokens: options.static_tokens.clone(),
-            anonymous: options.anonymous_auth,
+            oidc: options.oidc.clone().map(Oidc::new),
+            // Who may do everything must at least be somebody, as upstream.
+            anonymous: options.anonymous_auth
+                && !options.authorization_modes.contains(&Mode::AlwaysAllow),
         })
     }
 
@@ -61,15 +69,20 @@ impl Authenticator {
         if let Some(user) = certificate {
             return Ok(user.clone());
         }
-        let header = exchange.header(http::header::AUTHORIZATION).trim();
-        match header.split_once(' ') {
-            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => self
-                .token(token.trim(), None, exchange.now, caches)
+        match bearer(exchange) {
+            Some(token) => self
+                .token(token, None, exchange.now, caches)
                 .map(Arc::new)
                 .ok_or_else(Status::unauthorized),
-            _ if header.is_empty() && self.anonymous => Ok(Arc::new(UserInfo::anonymous())),
-            _ => Err(Status::unauthorized()),
+            None if self.anonymous => Ok(Arc::new(UserInfo::anonymous())),
+            None => Err(Status::unauthorized()),
         }
+    }
+
+    /// The issuer whose keys should be fetched again before this request is refused.
+    pub fn lacks_key_for(&self, exchange: &Exchange) -> Option<&Oidc> {
+        let oidc = self.oidc.as_ref()?;
+        bearer(exchange).is_some_and(|token| oidc.lacks_key(token)).then_some(oidc)
     }
 
     /// Whose token this is, if it is one that holds. `audiences` of `None` are this server's own.
@@ -85,12 +98,22 @@ impl Authenticator {
         let mut user = if let Some(user) = named {
             user
         } else if token.starts_with("ey") {
-            let claims = self.tokens.verify(token, audiences, now)?;
-            service_account::user_of(&claims, caches)?
+            match self.tokens.verify(token, audiences, now) {
+                Some(claims) => service_account::user_of(&claims, caches)?,
+                None => self.oidc.as_ref().filter(|_| own)?.user_of(token, now)?,
+            }
         } else {
             bootstrap_token::user_of(token, now, caches)?
         };
         user.groups.push(AUTHENTICATED.to_owned());
         Some(user)
     }
+}
+
+/// The token of a request; what is no bearer token is nobody's business here.
+fn bearer(exchange: &Exchange) -> Option<&str> {
+    let header = exchange.header(http::header::AUTHORIZATION).trim();
+    let (scheme, token) = header.split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }

@@ -5,7 +5,11 @@ use std::{net::IpAddr, ops::RangeInclusive, time::Duration};
 use ipnet::IpNet;
 use kontiki_base::tls::{Identity, Roots};
 
-use crate::{audit, authn::static_token::StaticTokens, authz::Mode};
+use crate::{
+    audit,
+    authn::{oidc, static_token::StaticTokens},
+    authz::Mode,
+};
 
 /// Settings of an API server.
 #[derive(Clone)]
@@ -42,6 +46,8 @@ pub struct Options {
     pub anonymous_auth: bool,
     /// Users by fixed tokens.
     pub static_tokens: StaticTokens,
+    /// The OpenID Connect issuer whose tokens are believed.
+    pub oidc: Option<oidc::Settings>,
     /// The audit log.
     pub audit: Option<audit::Options>,
     /// Admission plugins to run beside the default ones, by upstream's names.
@@ -87,6 +93,7 @@ impl Options {
             authorization_modes: Mode::DEFAULT.to_vec(),
             anonymous_auth: true,
             static_tokens: StaticTokens::default(),
+            oidc: None,
             audit: None,
             enable_admission_plugins: Vec::new(),
             disable_admission_plugins: Vec::new(),

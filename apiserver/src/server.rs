@@ -58,6 +58,7 @@ const COMPACTION: TaskKind = TaskKind::logged("compaction");
 const POLICY: TaskKind = TaskKind::vital("access policy");
 const QUOTAS: TaskKind = TaskKind::vital("resource quotas");
 const FLOW_CONTROL: TaskKind = TaskKind::vital("priority and fairness");
+const OIDC: TaskKind = TaskKind::logged("OIDC keys");
 const BOOTSTRAP: TaskKind = TaskKind::vital("API bootstrap");
 
 /// How long a handshake may take.
@@ -140,6 +141,9 @@ impl ApiServer {
         tasks.spawn_infallible(COMPACTION, compaction::run(core.clone(), tasks.shutdown()));
         tasks.spawn_infallible(POLICY, authz::follow::run(core.clone(), tasks.shutdown()));
         tasks.spawn_infallible(QUOTAS, quota::recount(core.clone(), tasks.shutdown()));
+        if let Some(oidc) = &core.authenticator.oidc {
+            tasks.spawn_infallible(OIDC, oidc.keys.clone().run(tasks.clone(), tasks.shutdown()));
+        }
         tasks.spawn_infallible(
             FLOW_CONTROL,
             flowcontrol::follow::run(core.clone(), tasks.shutdown()),

@@ -26,15 +26,15 @@ fn judge(core: &Core, exchange: &Exchange) -> Result<Flow, Status> {
     if !info.is_resource && PUBLIC.contains(&info.path.trim_end_matches('/')) {
         return Ok(Flow::Next);
     }
-    if exchange.user.in_group(UNAUTHENTICATED) {
-        // Nothing else is served to strangers, and RBAC cannot open it to them.
-        return Err(Status::unauthorized());
-    }
     // Until the caches are filled, roles are unknown and nobody but the server's own loops gets in.
     if !*core.ready.borrow() && matches!(exchange.source, Source::Network { .. }) {
         return Err(Status::service_unavailable("the server is starting"));
     }
     if core.extension_for(&info.path).is_some() {
+        // These decide for themselves, but nothing there is for strangers.
+        if exchange.user.in_group(UNAUTHENTICATED) {
+            return Err(Status::unauthorized());
+        }
         return Ok(Flow::Next);
     }
     let attributes = Attributes::of_request(&exchange.user, info);

@@ -11,6 +11,7 @@ mod kinds;
 mod kubectl;
 mod lists;
 mod logs;
+mod oidc;
 mod ownership;
 mod proxies;
 mod quotas;

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::support::Cluster;
 
 /// Asks once over a connection of its own: status and body.
-async fn ask(
+pub(crate) async fn ask(
     cluster: &Cluster,
     address: std::net::SocketAddr,
     identity: Option<&Identity>,
@@ -54,9 +54,34 @@ async fn strangers_see_health_and_version_only() {
     }
     for path in ["/api", "/apis", "/metrics", "/openapi/v2", "/api/v1/namespaces"] {
         let (code, status) = ask(&cluster, address, None, path, None).await;
-        assert_eq!(code, 401, "{path}");
-        assert_eq!(status["reason"], "Unauthorized");
+        assert_eq!(code, 403, "{path}");
+        assert_eq!(status["reason"], "Forbidden");
     }
+    let (_, status) = ask(&cluster, address, None, "/api", None).await;
+    assert_eq!(status["message"], "forbidden: User \"system:anonymous\" cannot get path \"/api\"");
+    // Roles can open more to them, as of kube-public's cluster-info.
+    let admin = cluster.admin();
+    let rbac = "/apis/rbac.authorization.k8s.io/v1/namespaces/kube-public";
+    let role = json!({"metadata": {"name": "info"}, "rules": [
+        {"verbs": ["get"], "apiGroups": [""], "resources": ["configmaps"]},
+    ]});
+    admin.create(&format!("{rbac}/roles"), &role).await.ok();
+    let binding = json!({
+        "metadata": {"name": "info"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "info"},
+        "subjects": [{
+            "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "system:anonymous",
+        }],
+    });
+    let mut policy = cluster.server.policy_compiled();
+    policy.mark_unchanged();
+    admin.create(&format!("{rbac}/rolebindings"), &binding).await.ok();
+    let info = "/api/v1/namespaces/kube-public/configmaps/cluster-info";
+    while ask(&cluster, address, None, info, None).await.0 == 403 {
+        policy.changed().await.unwrap();
+    }
+    assert_eq!(ask(&cluster, address, None, info, None).await.0, 404);
+    assert_eq!(ask(&cluster, address, None, info, Some("nonsense")).await.0, 401);
     cluster.stop().await;
 }
 

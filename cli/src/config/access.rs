@@ -4,7 +4,11 @@ use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
-use kontiki_apiserver::{audit, authn::static_token::StaticTokens, authz::Mode};
+use kontiki_apiserver::{
+    audit,
+    authn::{oidc, static_token::StaticTokens},
+    authz::Mode,
+};
 use serde::{Deserialize, Serialize};
 
 /// Flags, variables and file keys.
@@ -23,6 +27,47 @@ pub(crate) struct AccessSettings {
     #[arg(long, env = "KONTIKI_AUTHORIZATION_MODE", value_name = "MODES", value_delimiter = ',')]
     #[serde(skip_serializing_if = "Option::is_none")]
     authorization_mode: Option<Vec<String>>,
+    /// OpenID Connect issuer whose ID tokens are believed (https)
+    #[arg(long, env = "KONTIKI_OIDC_ISSUER_URL", value_name = "URL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oidc_issuer_url: Option<String>,
+    /// Client that ID tokens must be made for
+    #[arg(long, env = "KONTIKI_OIDC_CLIENT_ID", value_name = "ID")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oidc_client_id: Option<String>,
+    /// Claim of ID tokens that is the user's name [default: sub]
+    #[arg(long, env = "KONTIKI_OIDC_USERNAME_CLAIM", value_name = "CLAIM")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oidc_username_claim: Option<String>,
+    /// What is put before it; - is nothing [default: the issuer and #, but for email]
+    #[arg(long, env = "KONTIKI_OIDC_USERNAME_PREFIX", value_name = "PREFIX")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oidc_username_prefix: Option<String>,
+    /// Claim of ID tokens that is the user's groups
+    #[arg(long, env = "KONTIKI_OIDC_GROUPS_CLAIM", value_name = "CLAIM")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oidc_groups_claim: Option<String>,
+    /// What is put before each
+    #[arg(long, env = "KONTIKI_OIDC_GROUPS_PREFIX", value_name = "PREFIX")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oidc_groups_prefix: Option<String>,
+    /// How ID tokens may be signed [default: RS256]
+    #[arg(long, env = "KONTIKI_OIDC_SIGNING_ALGS", value_name = "ALGS", value_delimiter = ',')]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oidc_signing_algs: Option<Vec<String>>,
+    /// Claim that ID tokens must have, with its value; may be given several times
+    #[arg(
+        long,
+        env = "KONTIKI_OIDC_REQUIRED_CLAIM",
+        value_name = "CLAIM=VALUE",
+        value_delimiter = ','
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oidc_required_claim: Option<Vec<String>>,
+    /// CA of the issuer [default: the system's]
+    #[arg(long, env = "KONTIKI_OIDC_CA_FILE", value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oidc_ca_file: Option<PathBuf>,
     /// Requests that only read, at a time; with --max-mutating-requests-inflight, all that are
     /// served at a time, by priority and in fairness [default: 400]
     #[arg(long, env = "KONTIKI_MAX_REQUESTS_INFLIGHT", value_name = "NUMBER")]
@@ -86,7 +131,18 @@ pub(crate) struct Access {
     disable_admission_plugins: Vec<String>,
     audit: Option<Audit>,
     inflight: Inflight,
+    oidc: Option<oidc::Settings>,
+    oidc_ca_file: Option<PathBuf>,
 }
+
+/// Where systems keep the authorities that they believe.
+const SYSTEM_ROOTS: [&str; 5] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
 
 /// How many requests at a time, and whose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,6 +181,17 @@ impl Access {
             mutating: settings.max_mutating_requests_inflight.unwrap_or(200),
             by_priority: settings.enable_priority_and_fairness.unwrap_or(true),
         };
+        let oidc = oidc::Flags {
+            issuer_url: settings.oidc_issuer_url,
+            client_id: settings.oidc_client_id,
+            username_claim: settings.oidc_username_claim,
+            username_prefix: settings.oidc_username_prefix,
+            groups_claim: settings.oidc_groups_claim,
+            groups_prefix: settings.oidc_groups_prefix,
+            signing_algs: settings.oidc_signing_algs.unwrap_or_default(),
+            required_claims: settings.oidc_required_claim.unwrap_or_default(),
+        };
+        let oidc = oidc.check().map_err(anyhow::Error::msg)?;
         let both = inflight.reading.checked_add(inflight.mutating);
         ensure!(
             both.is_some_and(|both| (1..=1 << 20).contains(&both)),
@@ -144,6 +211,8 @@ impl Access {
             disable_admission_plugins: settings.disable_admission_plugins.unwrap_or_default(),
             audit: audit.map(|(policy_file, log_path)| Audit { policy_file, log_path, rotation }),
             inflight,
+            oidc,
+            oidc_ca_file: settings.oidc_ca_file,
         })
     }
 
@@ -163,6 +232,14 @@ impl Access {
                 .with_context(|| format!("--audit-policy-file {}", audit.policy_file.display()))?;
             let (path, rotation) = (audit.log_path.clone(), audit.rotation);
             options.audit = Some(audit::Options { policy, path, rotation });
+        }
+        if let Some(oidc) = &self.oidc {
+            let file = self
+                .oidc_ca_file
+                .clone()
+                .or_else(|| SYSTEM_ROOTS.iter().map(PathBuf::from).find(|path| path.exists()));
+            let file = file.context("this system has no CA bundle: --oidc-ca-file is needed")?;
+            options.oidc = Some(oidc::Settings { roots: read(&file)?, ..oidc.clone() });
         }
         options.max_inflight = self.inflight.reading;
         options.max_mutating_inflight = self.inflight.mutating;
