@@ -104,7 +104,8 @@ impl Type {
 pub struct Schema {
     types: Vec<Type>,
     by_name: HashMap<String, TypeId>,
-    by_kind: HashMap<(String, String, String), TypeId>,
+    /// Group, version, kind and type, in order.
+    by_kind: Vec<(String, String, String, TypeId)>,
 }
 
 /// The types' JSON schemas by OpenAPI name, referring to each other as
@@ -136,12 +137,16 @@ impl Schema {
 
     /// The type of a kind's objects.
     pub fn kind(&self, group: &str, version: &str, kind: &str) -> Option<TypeId> {
-        self.by_kind.get(&(group.to_owned(), version.to_owned(), kind.to_owned())).copied()
+        let wanted = (group, version, kind);
+        let found = self.by_kind.binary_search_by(|(group, version, kind, _)| {
+            (group.as_str(), version.as_str(), kind.as_str()).cmp(&wanted)
+        });
+        found.ok().map(|at| self.by_kind[at].3)
     }
 
     /// All kinds that are known, as (group, version, kind, type).
     pub fn kinds(&self) -> impl Iterator<Item = (&str, &str, &str, TypeId)> {
-        self.by_kind.iter().map(|((group, version, kind), id)| {
+        self.by_kind.iter().map(|(group, version, kind, id)| {
             (group.as_str(), version.as_str(), kind.as_str(), *id)
         })
     }

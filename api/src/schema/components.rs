@@ -69,13 +69,13 @@ pub(super) fn graph(roots: Roots) -> Schema {
         kinds: of_kinds,
     };
     let types = names.iter().map(|name| builder.build(name)).collect();
-    let by_kind = kinds
+    let mut by_kind: Vec<_> = kinds
         .into_iter()
         .map(|(group, version, kind, name)| {
-            let id = by_name[&name];
-            ((group.to_owned(), version.to_owned(), kind.to_owned()), id)
+            (group.to_owned(), version.to_owned(), kind.to_owned(), by_name[&name])
         })
         .collect();
+    by_kind.sort_unstable_by(|a, b| (&a.0, &a.1, &a.2).cmp(&(&b.0, &b.1, &b.2)));
     Schema { types, by_name, by_kind }
 }
 

@@ -34,8 +34,8 @@ pub(super) struct Declared {
     pub(super) creates_on_update: bool,
     /// Whether a write may leave out the resourceVersion.
     pub(super) unconditional: bool,
-    /// What to warn of.
-    pub(super) warnings: fn(&Place<'_>) -> Vec<String>,
+    /// What to warn of, of an object and what it was before.
+    pub(super) warnings: fn(&Place<'_>, Option<&Value>) -> Vec<String>,
 }
 
 /// Nothing special.
@@ -51,7 +51,7 @@ pub(super) const PLAIN: Declared = Declared {
     has_generation: false,
     creates_on_update: false,
     unconditional: true,
-    warnings: |_| Vec::new(),
+    warnings: |_, _| Vec::new(),
 };
 
 /// A spec that is wanted, and a status that says what is.
@@ -100,8 +100,8 @@ impl Strategy for Declared {
         check::name_with(self.name, name, prefix)
     }
 
-    fn warnings(&self, object: &Value, _: Option<&Value>) -> Vec<String> {
-        (self.warnings)(&Place::root(object))
+    fn warnings(&self, object: &Value, old: Option<&Value>) -> Vec<String> {
+        (self.warnings)(&Place::root(object), old)
     }
 
     fn has_generation(&self) -> bool {

@@ -15,7 +15,7 @@ pub(super) static STRATEGY: Declared = Declared {
     defaults,
     check,
     creates_on_update: true,
-    warnings: |_| {
+    warnings: |_, _| {
         vec![
             "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"
                 .to_owned(),

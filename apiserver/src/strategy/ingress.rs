@@ -15,8 +15,10 @@ const NOT_AT_ENDS: [&str; 2] = ["/..", "/."];
 /// The strategy of `ingresses`.
 pub(super) static STRATEGY: Declared = Declared {
     check,
-    warnings: |ingress| {
-        if ingress.at("metadata").at("annotations").at("kubernetes.io/ingress.class").is_set() {
+    warnings: |ingress, old| {
+        let annotations = ingress.at("metadata").at("annotations");
+        let classified = ingress.at("spec").at("ingressClassName").is_set();
+        if old.is_none() && !classified && annotations.at("kubernetes.io/ingress.class").is_set() {
             return vec![
                 "annotation \"kubernetes.io/ingress.class\" is deprecated, please use \
                  'spec.ingressClassName' instead"

@@ -28,7 +28,7 @@ pub(super) static STRATEGY: Declared = Declared {
         let status = new.at("status");
         check.counts(&status, &["active", "succeeded", "failed", "ready", "terminating"]);
     },
-    warnings: |job| {
+    warnings: |job, _| {
         let spec = job.at("spec");
         let count = |field: &str| spec.at(field).number().unwrap_or_default();
         if spec.at("completionMode").text() == "Indexed"

@@ -35,8 +35,6 @@ pub(super) async fn serve(
     let mut object = body::read_object(exchange, &resource).await?;
     metadata::place(&mut object, &exchange.info, &resource)?;
     let writer = Writer::of(exchange, dry_run);
-    let warnings = resource.strategy.warnings(&object, None);
-    exchange.warnings.extend(warnings);
     let stored = create(core, &writer, &resource, object).await?;
     let response =
         bodies::object(StatusCode::CREATED, &resource, stored.json, agreed, &exchange.query)?;
@@ -147,6 +145,9 @@ async fn check_new(
     if !errors.is_empty() {
         let row = &resource.row;
         return Err(Status::invalid(&row.group, &row.kind, target.name, &errors));
+    }
+    for warning in resource.strategy.warnings(object, None) {
+        writer.notes.warn(warning);
     }
     let mut object = object.clone();
     let attempt = Attempt {

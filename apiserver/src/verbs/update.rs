@@ -67,8 +67,6 @@ pub(super) async fn serve(
     let mut object = body::read_object(exchange, &resource).await?;
     metadata::place(&mut object, &exchange.info, &resource)?;
     let writer = Writer::of(exchange, dry_run);
-    let warnings = resource.strategy.warnings(&object, Some(&object));
-    exchange.warnings.extend(warnings);
     let target = Target {
         resource: &resource,
         namespace: resource.scope(&exchange.info.namespace),
@@ -216,6 +214,11 @@ async fn check(
     });
     if !errors.is_empty() {
         return Err(Status::invalid(&row.group, &row.kind, target.name, &errors));
+    }
+    if part == Part::Main {
+        for warning in strategy.warnings(&new, Some(old)) {
+            writer.notes.warn(warning);
+        }
     }
     let attempt = Attempt {
         operation: Operation::Update,

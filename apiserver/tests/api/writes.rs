@@ -1,7 +1,9 @@
 //! Create, update, patch: the rules of metadata and what conflicts look like.
 
-use http::Method;
-use serde_json::json;
+use bytes::Bytes;
+use http::{Method, Request};
+use http_body_util::Full;
+use serde_json::{Value, json};
 
 use crate::support::{CONFIG_MAPS, Cluster, config_map};
 
@@ -47,7 +49,7 @@ async fn bad_input_is_told_what_is_wrong() {
     let cluster = Cluster::start().await;
     let admin = cluster.admin();
     let refusal =
-        async |uri: &str, object: serde_json::Value| admin.create(uri, &object).await.refusal();
+        async |uri: &str, object: Value| admin.create(uri, &object).await.refusal();
     assert_eq!(
         refusal(CONFIG_MAPS, json!({"metadata": {}})).await,
         "422 Invalid: ConfigMap \"\" is invalid: metadata.name: Required value: name or \
@@ -139,5 +141,39 @@ async fn services_never_share_an_address_or_port() {
     );
     admin.delete(&format!("{services}/s0")).await.ok();
     admin.create(services, &taken).await.ok();
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn warnings_come_with_whatever_changes_an_object() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let warned = async |method: Method, uri: &str, media_type: &str, body: &Value| {
+        let request = Request::builder().method(method).uri(uri).header("content-type", media_type);
+        let body = Full::new(Bytes::from(body.to_string()));
+        let response = admin.send(request.body(body).unwrap()).await;
+        assert!(response.status().is_success(), "{uri}: {}", response.status());
+        let warnings = response.headers().get_all("warning").iter();
+        warnings.map(|value| value.to_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    const JSON: &str = "application/json";
+    let ingresses = "/apis/networking.k8s.io/v1/namespaces/default/ingresses";
+    let ingress = json!({
+        "metadata": {"name": "i", "annotations": {"kubernetes.io/ingress.class": "x"}},
+        "spec": {"defaultBackend": {"service": {"name": "s", "port": {"number": 80}}}},
+    });
+    let seen = warned(Method::POST, ingresses, JSON, &ingress).await;
+    assert_eq!(seen.len(), 1);
+    assert!(seen[0].contains("kubernetes.io/ingress.class"), "{seen:?}");
+    // Only new ones are warned of.
+    assert!(warned(Method::PUT, &format!("{ingresses}/i"), JSON, &ingress).await.is_empty());
+    let endpoints = "/api/v1/namespaces/default/endpoints";
+    let object = json!({"metadata": {"name": "e"}});
+    assert_eq!(warned(Method::POST, endpoints, JSON, &object).await.len(), 1);
+    let patch = json!({"metadata": {"labels": {"a": "b"}}});
+    let merge = "application/merge-patch+json";
+    let seen = warned(Method::PATCH, &format!("{endpoints}/e"), merge, &patch).await;
+    assert_eq!(seen.len(), 1);
+    assert!(seen[0].contains("Endpoints is deprecated"), "{seen:?}");
     cluster.stop().await;
 }
