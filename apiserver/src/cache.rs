@@ -11,10 +11,14 @@
 pub mod event;
 pub mod feed;
 pub mod index;
+pub mod interest;
 pub mod object;
 pub mod resource;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use kontiki_api::{Catalogue, catalogue};
 use kontiki_raft::types::Revision;
@@ -55,6 +59,8 @@ impl Resource {
 /// All caches.
 pub struct Caches {
     resources: Vec<Arc<Resource>>,
+    /// The same by the resource's name, which few share.
+    by_name: HashMap<catalogue::Name, Vec<Arc<Resource>>>,
     claims_prefix: String,
     claims: RwLock<BTreeSet<String>>,
     servers_prefix: String,
@@ -74,8 +80,14 @@ impl Caches {
                 cache: ResourceCache::default(),
             })
         };
+        let resources: Vec<Arc<Resource>> = catalogue.rows().iter().map(resource).collect();
+        let mut by_name: HashMap<catalogue::Name, Vec<Arc<Resource>>> = HashMap::new();
+        for resource in &resources {
+            by_name.entry(resource.row.resource.clone()).or_default().push(resource.clone());
+        }
         Caches {
-            resources: catalogue.rows().iter().map(resource).collect(),
+            resources,
+            by_name,
             claims_prefix: keys.claims(),
             claims: RwLock::default(),
             servers_prefix: keys.servers(),
@@ -89,29 +101,27 @@ impl Caches {
         &self.resources
     }
 
+    fn named(&self, resource: &str) -> impl Iterator<Item = &Arc<Resource>> {
+        self.by_name.get(resource).into_iter().flatten()
+    }
+
     /// The resource behind `/apis/GROUP/VERSION/RESOURCE`.
     pub fn find(&self, group: &str, version: &str, resource: &str) -> Option<&Arc<Resource>> {
-        self.resources.iter().find(|served| {
-            served.row.resource == resource
-                && served.row.group == group
-                && served.row.version == version
-        })
+        self.named(resource)
+            .find(|served| served.row.group == group && served.row.version == version)
     }
 
     /// A built-in resource.
     pub fn builtin(&self, group: &str, resource: &str) -> &Arc<Resource> {
-        let found = self.resources.iter().find(|served| {
-            let row = &served.row;
-            row.resource == resource && row.group == group && row.stored_as.is_none()
-        });
+        let found = self
+            .named(resource)
+            .find(|served| served.row.group == group && served.row.stored_as.is_none());
         found.expect("the resource is built in")
     }
 
     /// A resource if it is served, in whatever version.
     pub fn served(&self, group: &str, resource: &str) -> Option<&Arc<Resource>> {
-        let is =
-            |served: &&Arc<Resource>| served.row.resource == resource && served.row.group == group;
-        self.resources.iter().find(is)
+        self.named(resource).find(|served| served.row.group == group)
     }
 
     /// The revision that every cache has passed.

@@ -1,7 +1,8 @@
 //! The cache of one resource: its objects, and a window of recent changes that watches read.
 //!
 //! Watchers have no queue of their own. They hold a place in the shared window; who falls out of
-//! it is cut with `Expired`, never skipped, and a slow watcher costs nothing but its place.
+//! it is cut with `Expired`, never skipped, and a slow watcher costs nothing but its place. Whom a
+//! change wakes is looked up by what watchers select ([`super::interest`]).
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -9,7 +10,12 @@ use kontiki_raft::types::Revision;
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
-use super::{event::Event, index::Index, object::Object};
+use super::{
+    event::Event,
+    index::Index,
+    interest::{Interest, Interests, Signal},
+    object::Object,
+};
 
 /// Most changes kept per resource: minutes of churn for most, seconds for a busy one.
 const WINDOW_EVENTS_MAX: usize = 4096;
@@ -18,8 +24,8 @@ const WINDOW_BYTES_MAX: usize = 8 << 20;
 
 /// The cache of one resource.
 pub struct ResourceCache {
-    state: RwLock<State>,
-    /// Moves whenever the window does; watchers wait on it.
+    state: Arc<RwLock<State>>,
+    /// Moves whenever the window does; the server's own followers wait on it.
     changed: watch::Sender<u64>,
 }
 
@@ -34,6 +40,14 @@ struct State {
     floor: Revision,
     /// Revision of the last change seen.
     applied: Revision,
+    interests: Interests,
+}
+
+/// A watcher of the cache: its place in the window, and what it is woken for.
+pub struct Follower {
+    state: Arc<RwLock<State>>,
+    interest: Interest,
+    signal: Arc<Signal>,
 }
 
 /// A stable view of a resource.
@@ -59,7 +73,7 @@ pub struct Expired {
 
 impl Default for ResourceCache {
     fn default() -> ResourceCache {
-        ResourceCache { state: RwLock::default(), changed: watch::Sender::new(0) }
+        ResourceCache { state: Arc::default(), changed: watch::Sender::new(0) }
     }
 }
 
@@ -73,10 +87,18 @@ impl ResourceCache {
         let mut state = self.state.write();
         let end = state.first + state.window.len() as u64;
         // One number is left out, so that no watcher's place is taken for the new beginning.
-        *state =
-            State { index, first: end + 1, floor: revision, applied: revision, ..State::default() };
+        let interests = std::mem::take(&mut state.interests);
+        let woken = interests.cut();
+        *state = State {
+            index,
+            first: end + 1,
+            floor: revision,
+            applied: revision,
+            interests,
+            ..State::default()
+        };
         drop(state);
-        self.changed.send_modify(|number| *number += 1);
+        self.tell(&woken);
     }
 
     /// Applies a write.
@@ -84,9 +106,9 @@ impl ResourceCache {
         let object = Arc::new(object);
         let mut state = self.state.write();
         let previous = state.index.insert(object.clone());
-        state.push(Event::put(object, previous));
+        let woken = state.push(Event::put(object, previous));
         drop(state);
-        self.changed.send_modify(|number| *number += 1);
+        self.tell(&woken);
     }
 
     /// Applies a deletion; of an object that was never readable, nothing is told.
@@ -94,9 +116,15 @@ impl ResourceCache {
         let mut state = self.state.write();
         state.applied = revision;
         let Some(previous) = state.index.remove(key) else { return };
-        state.push(Event::delete(previous, revision));
+        let woken = state.push(Event::delete(previous, revision));
         drop(state);
+        self.tell(&woken);
+    }
+
+    /// Wakes those who wait. Outside of the lock: they are many at times.
+    fn tell(&self, woken: &[Arc<Signal>]) {
         self.changed.send_modify(|number| *number += 1);
+        woken.iter().for_each(|signal| signal.wake());
     }
 
     /// The object of a key.
@@ -140,26 +168,29 @@ impl ResourceCache {
         Ok(Cursor(state.first + skipped as u64))
     }
 
-    /// Takes the changes behind a place, at most `limit`, and moves the place.
-    pub fn take(&self, cursor: &mut Cursor, limit: usize) -> Result<Vec<Arc<Event>>, Expired> {
-        let state = self.state.read();
-        let Some(offset) = cursor.0.checked_sub(state.first) else {
-            return Err(Expired { oldest: state.floor });
-        };
-        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(state.window.len());
-        let events: Vec<_> = state.window.range(start..).take(limit).cloned().collect();
-        cursor.0 += events.len() as u64;
-        Ok(events)
+    /// Follows the changes behind a place that may be of interest.
+    pub fn follow(&self, interest: Interest, from: Cursor) -> Follower {
+        let signal = Arc::new(Signal::new(from.0));
+        self.state.write().interests.enter(&interest, signal.clone());
+        Follower { state: self.state.clone(), interest, signal }
     }
 
-    /// Wakes whenever there may be something to take.
+    #[cfg(test)]
+    pub(crate) fn interests_for_tests(&self) -> String {
+        self.state.read().interests.summary()
+    }
+
+    /// Wakes whenever anything changes.
     pub fn subscribe(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }
 }
 
 impl State {
-    fn push(&mut self, event: Event) {
+    /// Adds a change; tells whom to wake.
+    fn push(&mut self, event: Event) -> Vec<Arc<Signal>> {
+        let mut woken = Vec::new();
+        self.interests.note(&event, self.first + self.window.len() as u64, &mut woken);
         self.applied = event.revision;
         self.window_bytes += event.object.json.len();
         self.window.push_back(Arc::new(event));
@@ -171,6 +202,36 @@ impl State {
             self.floor = dropped.revision;
             self.first += 1;
         }
+        woken
+    }
+}
+
+impl Follower {
+    /// Takes changes, at most `limit`, from the first that concerns this watcher on. Fewer than
+    /// that is all there are.
+    pub fn take(&mut self, limit: usize) -> Result<Vec<Arc<Event>>, Expired> {
+        let state = self.state.read();
+        let Some(place) = self.signal.take() else { return Ok(Vec::new()) };
+        let Some(offset) = place.checked_sub(state.first) else {
+            return Err(Expired { oldest: state.floor });
+        };
+        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(state.window.len());
+        let events: Vec<_> = state.window.range(start..).take(limit).cloned().collect();
+        if start + events.len() < state.window.len() {
+            self.signal.put_back(place + events.len() as u64);
+        }
+        Ok(events)
+    }
+
+    /// Waits until there may be something to take.
+    pub async fn woken(&self) {
+        self.signal.woken().await;
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.state.write().interests.leave(&self.interest, &self.signal);
     }
 }
 
@@ -187,18 +248,18 @@ mod tests {
         cache
     }
 
-    fn revisions(cache: &ResourceCache, cursor: &mut Cursor) -> Vec<u64> {
-        cache.take(cursor, 100).unwrap().iter().map(|event| event.revision.0).collect()
+    fn revisions(follower: &mut Follower) -> Vec<u64> {
+        follower.take(100).unwrap().iter().map(|event| event.revision.0).collect()
     }
 
     #[test]
     fn a_watch_continues_behind_its_revision() {
         let cache = cache_with(5);
-        let mut cursor = cache.cursor_after(Revision(13)).unwrap();
-        assert_eq!(revisions(&cache, &mut cursor), [14, 15]);
-        assert_eq!(revisions(&cache, &mut cursor), [] as [u64; 0]);
+        let mut follower = cache.follow(Interest::All, cache.cursor_after(Revision(13)).unwrap());
+        assert_eq!(revisions(&mut follower), [14, 15]);
+        assert_eq!(revisions(&mut follower), [] as [u64; 0]);
         cache.delete("a/x", Revision(20));
-        assert_eq!(revisions(&cache, &mut cursor), [20]);
+        assert_eq!(revisions(&mut follower), [20]);
     }
 
     #[test]
@@ -207,19 +268,18 @@ mod tests {
         let snapshot = cache.snapshot(Revision(12));
         assert_eq!(snapshot.revision, Revision(13));
         cache.put(Object::for_tests("a/y", 14));
-        let mut cursor = snapshot.cursor;
-        assert_eq!(revisions(&cache, &mut cursor), [14]);
+        assert_eq!(revisions(&mut cache.follow(Interest::All, snapshot.cursor)), [14]);
         assert_eq!(snapshot.index.len(), 1);
     }
 
     #[test]
     fn who_falls_out_of_the_window_is_told() {
         let cache = cache_with(1);
-        let mut slow = cache.cursor_after(Revision(10)).unwrap();
+        let mut slow = cache.follow(Interest::All, cache.cursor_after(Revision(10)).unwrap());
         for revision in 20..20 + WINDOW_EVENTS_MAX as u64 {
             cache.put(Object::for_tests("a/x", revision));
         }
-        assert_eq!(cache.take(&mut slow, 10).unwrap_err(), Expired { oldest: Revision(11) });
+        assert_eq!(slow.take(10).unwrap_err(), Expired { oldest: Revision(11) });
         assert!(cache.cursor_after(Revision(9)).is_err());
         assert!(cache.cursor_after(Revision(11)).is_ok());
     }
@@ -227,9 +287,9 @@ mod tests {
     #[test]
     fn a_reset_cuts_every_watcher() {
         let cache = cache_with(1);
-        let mut cursor = cache.snapshot(Revision(11)).cursor;
+        let mut follower = cache.follow(Interest::All, cache.snapshot(Revision(11)).cursor);
         cache.reset(Vec::new(), Revision(30));
-        assert!(cache.take(&mut cursor, 10).is_err());
+        assert!(follower.take(10).is_err());
         assert!(cache.cursor_after(Revision(30)).is_ok());
     }
 }

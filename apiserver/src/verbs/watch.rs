@@ -1,7 +1,7 @@
 //! Changes as they happen.
 //!
-//! A watch is a place in the resource's shared window of changes. It reads on whenever the window
-//! moves, tells what its selection sees of it, and between changes sends bookmarks: the revision
+//! A watch is a place in the resource's shared window of changes. It reads on whenever something
+//! there may concern it, tells what its selection sees of it, and between changes sends bookmarks: the revision
 //! up to which nothing was missed.
 
 use std::{sync::Arc, time::Duration};
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::{sync::watch, time::Instant};
 
 use super::{
-    accept::{self, Agreed, Form},
+    accept::{self, Agreed, Encoding, Form},
     bodies, get,
     selection::Selection,
 };
@@ -25,12 +25,13 @@ use crate::{
         Resource,
         event::{self, Event, EventType},
         object::Object,
-        resource::{Cursor, Expired},
+        resource::{Cursor, Expired, Follower},
     },
     core::Core,
     exchange::Exchange,
     flowcontrol::Sending,
     metrics,
+    protobuf::encode,
     query::Query,
 };
 
@@ -45,7 +46,7 @@ pub(super) async fn serve(
     core: &Arc<Core>,
     exchange: &mut Exchange,
 ) -> Result<Response<Body>, Status> {
-    let agreed = accept::negotiate(exchange.header(http::header::ACCEPT))?;
+    let agreed = accept::negotiate_stream(exchange.header(http::header::ACCEPT))?;
     let resource = exchange.resource()?.clone();
     let selection = selection(exchange, &resource)?;
     let start = start(core, exchange, &resource, &selection).await?;
@@ -54,13 +55,12 @@ pub(super) async fn serve(
     let until = Instant::now() + core.options.request_timeout;
     let seat = seat.map(|seat| seat.while_sending(until));
     let watcher = Watcher {
-        changed: resource.cache.subscribe(),
+        changes: resource.cache.follow(selection.interest(), start.cursor),
         moved: core.caches.subscribe(),
         shutdown: core.shutdown.clone(),
         deadline: Instant::now() + duration(core, exchange),
         bookmarks: bookmarks(core, exchange, start.initial_end.is_some()),
         told: start.revision,
-        cursor: start.cursor,
         initial_end: start.initial_end,
         expired: start.expired,
         initial: start.initial,
@@ -77,12 +77,11 @@ pub(super) async fn serve(
         done: false,
     };
     let body = Body::stream(lines(watcher));
-    let mut response = answer::typed(StatusCode::OK, "application/json", body);
-    if agreed.form == Form::Object {
-        let value = http::HeaderValue::from_static("application/json");
-        response.headers_mut().insert(http::header::CONTENT_TYPE, value);
-    }
-    Ok(response)
+    let media_type = match agreed.encoding {
+        Encoding::Protobuf => "application/vnd.kubernetes.protobuf;stream=watch",
+        _ => "application/json",
+    };
+    Ok(answer::typed(StatusCode::OK, media_type, body))
 }
 
 fn selection(exchange: &Exchange, resource: &Resource) -> Result<Selection, Status> {
@@ -163,7 +162,7 @@ async fn start(
     let initial: Box<dyn Iterator<Item = Arc<Object>> + Send> = if send_initial == Some(false) {
         Box::new(std::iter::empty())
     } else {
-        let walk = snapshot.index.walk(&selection.prefix, "");
+        let walk = snapshot.index.walk(&selection.narrowest_prefix(), "");
         Box::new(walk.filter(move |object| wanted.selects(object)))
     };
     let initial_end = (send_initial == Some(true)).then_some(revision);
@@ -186,12 +185,11 @@ struct Watcher {
     selection: Selection,
     query: Query,
     agreed: Agreed,
-    changed: watch::Receiver<u64>,
+    changes: Follower,
     moved: watch::Receiver<Revision>,
     shutdown: kontiki_base::CancellationToken,
     deadline: Instant,
     bookmarks: Option<Bookmarks>,
-    cursor: Cursor,
     /// The revision that the client knows to have passed.
     told: Revision,
     initial: Box<dyn Iterator<Item = Arc<Object>> + Send>,
@@ -224,10 +222,9 @@ impl Watcher {
         }
         self.seat = None;
         loop {
-            self.changed.mark_unchanged();
             // In this order: what the window holds after reading the revision covers it.
             let passed = *self.moved.borrow_and_update();
-            let events = match self.resource.cache.take(&mut self.cursor, BATCH) {
+            let events = match self.changes.take(BATCH) {
                 Ok(events) => events,
                 Err(expired) => return Some(self.cut(expired)),
             };
@@ -262,7 +259,7 @@ impl Watcher {
         };
         tokio::select! { biased;
             () = self.shutdown.cancelled() => false,
-            changed = self.changed.changed() => changed.is_ok(),
+            () = self.changes.woken() => true,
             () = moved => {
                 if let Some(bookmarks) = &mut self.bookmarks {
                     bookmarks.next = Instant::now();
@@ -283,7 +280,7 @@ impl Watcher {
                 }
                 break;
             };
-            let line = event::line("ADDED", &self.shape(&object));
+            let line = self.written("ADDED", &self.shape(&object));
             bytes += line.len();
             self.sent.inc();
             lines.push(line);
@@ -304,16 +301,27 @@ impl Watcher {
     }
 
     fn line(&self, event: &Event, kind: EventType) -> Bytes {
-        match self.agreed.form {
-            Form::Object => event.line(kind),
-            _ => event::line(kind.name(), &self.shape(event.object_for(kind))),
+        match self.agreed {
+            Agreed { form: Form::Object, encoding: Encoding::Json } => event.line(kind),
+            _ => self.written(kind.name(), &self.shape(event.object_for(kind))),
         }
+    }
+
+    /// One event as it is sent: a line, or a frame of protobuf.
+    fn written(&self, kind: &str, object: &[u8]) -> Bytes {
+        if self.agreed.encoding != Encoding::Protobuf {
+            return event::line(kind, object);
+        }
+        let value: Option<Value> = serde_json::from_slice(object).ok();
+        let frame = value.and_then(|value| encode::frame(kind, &value).ok());
+        // Kinds without a message are refused before a watch begins.
+        frame.map(Bytes::from).unwrap_or_default()
     }
 
     fn shape(&self, object: &Object) -> Bytes {
         match self.agreed.form {
             Form::Object => object.json.clone(),
-            Form::Metadata => bodies::metadata_only(&object.value()).to_string().into(),
+            Form::Metadata => bodies::partial(&object.json),
             Form::Table => {
                 let metadata = json!({"resourceVersion": object.revision.to_string()});
                 let objects = [object.value()];
@@ -358,14 +366,14 @@ impl Watcher {
                 table
             }
         };
-        event::line("BOOKMARK", object.to_string().as_bytes())
+        self.written("BOOKMARK", object.to_string().as_bytes())
     }
 
     /// The last line of a watch that cannot go on without a gap.
     fn cut(&mut self, expired: Expired) -> Bytes {
         self.done = true;
         let message = format!("too old resource version: {} ({})", self.told, expired.oldest);
-        event::line("ERROR", &Status::expired(message).encode())
+        self.written("ERROR", &Status::expired(message).encode())
     }
 }
 
