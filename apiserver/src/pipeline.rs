@@ -11,6 +11,7 @@ mod fairness;
 mod impersonate;
 pub mod limits;
 mod observe;
+mod represent;
 mod request_info;
 mod route;
 
@@ -98,7 +99,8 @@ pub async fn handle(core: Arc<Core>, mut exchange: Exchange) -> Response<Body> {
     }
     observe::finished(&exchange, &response);
     let response = fairness::answered(&core, &mut exchange, response);
-    audit::answered(&mut exchange, response, panicked)
+    let response = audit::answered(&mut exchange, response, panicked);
+    represent::answered(&exchange, response)
 }
 
 /// Ordinary requests end when their time is up; long-running ones look after themselves.

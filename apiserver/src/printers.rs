@@ -144,7 +144,7 @@ pub fn find(group: &str, resource: &str) -> Option<&'static Printer> {
 }
 
 /// The printer of a resource.
-fn of(group: &str, resource: &str) -> &'static Printer {
+pub fn of(group: &str, resource: &str) -> &'static Printer {
     find(group, resource).unwrap_or(&PLAIN)
 }
 

@@ -4,8 +4,13 @@
 //! there on the object is the same value that a JSON body would have made: nothing behind this
 //! module knows in which form it came.
 //!
+//! Answers go the other way ([`encode`]), for clients that take no JSON.
+//!
 //! Protobuf writes the zero value of every field that is not a pointer in Go. Those mean "not
 //! set", as in JSON, and are left out; fields marked `?` are pointers and keep their zero.
+
+pub mod encode;
+pub mod message;
 
 use std::{collections::HashMap, sync::LazyLock};
 
@@ -141,8 +146,8 @@ pub fn to_json(body: &[u8]) -> Result<Value, Error> {
 
 /// `apps/v1` and `Deployment` are `apps.v1.Deployment`, `rbac.authorization.k8s.io/v1` is `rbac.v1`.
 fn message_name(api_version: &str, kind: &str) -> String {
-    if kind == "DeleteOptions" {
-        return "meta.v1.DeleteOptions".to_owned();
+    if matches!(kind, "DeleteOptions" | "Status") {
+        return format!("meta.v1.{kind}");
     }
     let (group, version) = api_version.split_once('/').unwrap_or(("core", api_version));
     let group = group.split('.').next().unwrap_or_default();
@@ -353,26 +358,15 @@ mod tests {
 
     /// Text to a message: `3:"text"`, `2:5`, `1:{...}`.
     fn field(number: u64, data: &[u8]) -> Vec<u8> {
-        let mut out = Vec::new();
-        write_varint(&mut out, number << 3 | 2);
-        write_varint(&mut out, data.len() as u64);
-        out.extend_from_slice(data);
-        out
+        let mut out = message::Message::default();
+        out.bytes(number, data);
+        out.0
     }
 
     fn number(number: u64, value: u64) -> Vec<u8> {
-        let mut out = Vec::new();
-        write_varint(&mut out, number << 3);
-        write_varint(&mut out, value);
-        out
-    }
-
-    fn write_varint(out: &mut Vec<u8>, mut value: u64) {
-        while value >= 0x80 {
-            out.push(value.to_le_bytes()[0] | 0x80);
-            value >>= 7;
-        }
-        out.push(value.to_le_bytes()[0]);
+        let mut out = message::Message::default();
+        out.number(number, value);
+        out.0
     }
 
     fn body(api_version: &str, kind: &str, raw: &[u8]) -> Vec<u8> {

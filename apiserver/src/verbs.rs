@@ -25,12 +25,18 @@ use std::sync::Arc;
 use http::Response;
 use kontiki_api::Status;
 
-use crate::{answer::Body, core::Core, exchange::Exchange, subresources};
+use crate::{answer::Body, core::Core, exchange::Exchange, protobuf::encode, subresources};
 
 /// Answers a resource request that the router has let through.
 pub async fn serve(core: &Arc<Core>, exchange: &mut Exchange) -> Result<Response<Body>, Status> {
     if let Some(subresource) = subresources::find(&exchange.info) {
         return (subresource.serve)(core, exchange).await;
+    }
+    let row = &exchange.resource()?.row;
+    if accept::only_protobuf(exchange.header(http::header::ACCEPT))
+        && !encode::knows(&row.api_version(), &row.kind)
+    {
+        return Err(accept::no_message());
     }
     let part = update::Part::of(&exchange.info.subresource);
     match exchange.info.verb {

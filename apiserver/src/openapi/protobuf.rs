@@ -6,6 +6,8 @@
 
 use serde_json::Value;
 
+use crate::protobuf::message::Message;
+
 /// Encodes a document.
 pub(super) fn encode(document: &Value) -> Vec<u8> {
     let mut out = Message::default();
@@ -27,28 +29,7 @@ pub(super) fn encode(document: &Value) -> Vec<u8> {
     out.0
 }
 
-#[derive(Default)]
-struct Message(Vec<u8>);
-
 impl Message {
-    fn varint(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.0.push(value.to_le_bytes()[0] | 0x80);
-            value >>= 7;
-        }
-        self.0.push(value.to_le_bytes()[0]);
-    }
-
-    fn bytes(&mut self, field: u64, bytes: &[u8]) {
-        self.varint(field << 3 | 2);
-        self.varint(bytes.len() as u64);
-        self.0.extend_from_slice(bytes);
-    }
-
-    fn message(&mut self, field: u64, inner: &Message) {
-        self.bytes(field, &inner.0);
-    }
-
     fn flag(&mut self, field: u64, value: &Value) {
         if value == true {
             self.varint(field << 3);

@@ -5,9 +5,10 @@ use http::{HeaderValue, Response, StatusCode};
 use jiff::Timestamp;
 use kontiki_api::Status;
 use kontiki_raft::types::Revision;
-use serde_json::{Value, json};
+use serde::Deserialize;
+use serde_json::{Value, json, value::RawValue};
 
-use super::accept::{Agreed, Form};
+use super::accept::{Agreed, Encoding, Form};
 use crate::{
     answer::{self, Body, REVISION_HEADER},
     cache::Resource,
@@ -23,30 +24,23 @@ pub fn object(
     agreed: Agreed,
     query: &Query,
 ) -> Result<Response<Body>, Status> {
-    if agreed.form == Form::Object {
-        return encoded(code, json, agreed);
+    match agreed.form {
+        Form::Object => return encoded(code, json, agreed),
+        Form::Metadata => return encoded(code, partial(&json), agreed),
+        Form::Table => {}
     }
     let value: Value = serde_json::from_slice(&json).map_err(|error| {
         Status::internal_error(&format!("cannot read back the object: {error}"))
     })?;
-    let shaped = match agreed.form {
-        Form::Table => {
-            let version = value["metadata"]["resourceVersion"].clone();
-            table(
-                resource,
-                std::slice::from_ref(&value),
-                query,
-                &json!({"resourceVersion": version}),
-            )
-        }
-        _ => metadata_only(&value),
-    };
+    let metadata = json!({"resourceVersion": value["metadata"]["resourceVersion"]});
+    let shaped = table(resource, std::slice::from_ref(&value), query, &metadata);
     encoded(code, shaped.to_string().into(), agreed)
 }
 
 /// Answers with ready JSON.
 pub fn encoded(code: StatusCode, json: Bytes, agreed: Agreed) -> Result<Response<Body>, Status> {
-    if !agreed.yaml {
+    // Protobuf is made of the finished answer, when it leaves.
+    if agreed.encoding != Encoding::Yaml {
         return Ok(answer::json(code, json));
     }
     let value: Value = serde_json::from_slice(&json).map_err(|error| {
@@ -59,14 +53,31 @@ pub fn encoded(code: StatusCode, json: Bytes, agreed: Agreed) -> Result<Response
 
 /// The table of some objects, with the list's metadata.
 pub fn table(resource: &Resource, objects: &[Value], query: &Query, metadata: &Value) -> Value {
-    let include = match query.get("includeObject") {
+    let now = Timestamp::now();
+    let mut table = printers::table(&resource.row, objects, include(query), now);
+    table["metadata"] = metadata.clone();
+    table
+}
+
+/// How much of each object a table's rows are to carry.
+pub fn include(query: &Query) -> printers::IncludeObject {
+    match query.get("includeObject") {
         Some("None") => printers::IncludeObject::None,
         Some("Object") => printers::IncludeObject::Object,
         _ => printers::IncludeObject::Metadata,
-    };
-    let mut table = printers::table(&resource.row, objects, include, Timestamp::now());
-    table["metadata"] = metadata.clone();
-    table
+    }
+}
+
+/// An object reduced to its metadata, from bytes to bytes.
+pub fn partial(object: &[u8]) -> Bytes {
+    #[derive(Deserialize)]
+    struct Parts<'a> {
+        #[serde(borrow)]
+        metadata: &'a RawValue,
+    }
+    let metadata = serde_json::from_slice::<Parts<'_>>(object).map(|parts| parts.metadata.get());
+    let kind = r#"{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1""#;
+    format!(r#"{kind},"metadata":{}}}"#, metadata.unwrap_or("{}")).into()
 }
 
 /// An object reduced to its metadata.

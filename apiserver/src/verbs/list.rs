@@ -4,18 +4,21 @@
 //! body is never whole in memory. Pages behind the first come from the store at the revision of
 //! the first.
 
+mod packed;
+
 use std::sync::Arc;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::{Bytes, BytesMut};
 use http::{Response, StatusCode};
+use jiff::Timestamp;
 use kontiki_api::{Status, field};
 use kontiki_raft::types::{KeyRange, Revision};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
-    accept::{self, Agreed, Form},
+    accept::{self, Agreed, Encoding, Form},
     bodies, get,
     selection::Selection,
 };
@@ -24,6 +27,7 @@ use crate::{
     cache::{Resource, object::Object},
     core::{Core, unavailable},
     exchange::Exchange,
+    printers, protobuf,
     storage::backend::BackendError,
 };
 
@@ -144,7 +148,7 @@ fn from_cache(core: &Core, resource: &Resource, request: &Request) -> Page {
     let snapshot = resource.cache.snapshot(core.caches.revision());
     let selection = request.selection.clone();
     let revision = snapshot.revision;
-    let walk = snapshot.index.walk(&selection.prefix, "");
+    let walk = snapshot.index.walk(&selection.narrowest_prefix(), "");
     if request.limit == 0 {
         let objects = walk.filter(move |object| selection.selects(object));
         return Page { revision, objects: Box::new(objects), next: None };
@@ -222,57 +226,73 @@ fn list_metadata(page: &Page) -> Value {
 
 fn respond(
     exchange: &Exchange,
-    resource: &Resource,
+    resource: &Arc<Resource>,
     page: Page,
     agreed: Agreed,
 ) -> Result<Response<Body>, Status> {
     let metadata = list_metadata(&page);
-    match agreed.form {
-        Form::Object if !agreed.yaml => {
-            let head = format!(
-                "{{\"kind\":{:?},\"apiVersion\":{:?},\"metadata\":{metadata},\"items\":[",
-                resource.row.list_kind,
-                resource.row.api_version(),
-            );
-            let body = Body::stream(futures::stream::iter(Chunks::new(head, page.objects)));
-            Ok(answer::typed(StatusCode::OK, "application/json", body))
-        }
+    if agreed.encoding == Encoding::Protobuf {
+        let body = packed::body(&resource.row, agreed.form, &metadata, page.objects);
+        return Ok(answer::typed(StatusCode::OK, protobuf::MEDIA_TYPE, body));
+    }
+    let row = &resource.row;
+    let chunks = match agreed.form {
         Form::Object => {
-            let items: Vec<Value> = page.objects.map(|object| object.value()).collect();
-            let list = json!({
-                "kind": resource.row.list_kind, "apiVersion": resource.row.api_version(),
-                "metadata": metadata, "items": items,
-            });
-            bodies::encoded(StatusCode::OK, list.to_string().into(), agreed)
+            let (kind, version) = (&row.list_kind, row.api_version());
+            let head = format!(
+                r#"{{"kind":"{kind}","apiVersion":"{version}","metadata":{metadata},"items":["#
+            );
+            Chunks::new(head, Box::new(page.objects.map(|object| object.json.clone())))
         }
         Form::Metadata => {
-            let items: Vec<Value> =
-                page.objects.map(|object| bodies::metadata_only(&object.value())).collect();
-            let list = json!({
-                "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
-                "metadata": metadata, "items": items,
-            });
-            bodies::encoded(StatusCode::OK, list.to_string().into(), agreed)
+            let kind = r#"{"kind":"PartialObjectMetadataList","apiVersion":"meta.k8s.io/v1""#;
+            let head = format!(r#"{kind},"metadata":{metadata},"items":["#);
+            Chunks::new(head, Box::new(page.objects.map(|object| bodies::partial(&object.json))))
         }
         Form::Table => {
-            let items: Vec<Value> = page.objects.map(|object| object.value()).collect();
-            let table = bodies::table(resource, &items, &exchange.query, &metadata);
-            bodies::encoded(StatusCode::OK, table.to_string().into(), agreed)
+            let printer = printers::of(&row.group, &row.resource);
+            let (columns, now) = (printer.definitions(), Timestamp::now());
+            let include = bodies::include(&exchange.query);
+            let kind = r#"{"kind":"Table","apiVersion":"meta.k8s.io/v1""#;
+            let head =
+                format!(r#"{kind},"metadata":{metadata},"columnDefinitions":{columns},"rows":["#);
+            let rows = page.objects.map(move |object| {
+                Bytes::from(printer.row(&object.value(), now, include).to_string())
+            });
+            Chunks::new(head, Box::new(rows))
         }
+    };
+    if agreed.encoding == Encoding::Yaml {
+        // Written for human eyes: there is nobody who reads a large one.
+        let mut whole = BytesMut::new();
+        chunks.flatten().for_each(|chunk| whole.extend_from_slice(&chunk));
+        return bodies::encoded(StatusCode::OK, whole.freeze(), agreed);
     }
+    Ok(answer::typed(StatusCode::OK, "application/json", chunks.into_body()))
 }
 
 /// The text of a list, a chunk at a time.
 struct Chunks {
     head: Option<String>,
-    objects: Objects,
+    items: Items,
     first: bool,
     done: bool,
 }
 
+/// The items of a list as they are written.
+type Items = Box<dyn Iterator<Item = Bytes> + Send>;
+
 impl Chunks {
-    fn new(head: String, objects: Objects) -> Chunks {
-        Chunks { head: Some(head), objects, first: true, done: false }
+    fn new(head: String, items: Items) -> Chunks {
+        Chunks { head: Some(head), items, first: true, done: false }
+    }
+
+    /// A list that fits into one piece is whole, and says its length.
+    fn into_body(mut self) -> Body {
+        match self.next() {
+            Some(Ok(first)) if self.done => Body::full(first),
+            first => Body::stream(futures::stream::iter(first.into_iter().chain(self))),
+        }
     }
 }
 
@@ -288,7 +308,7 @@ impl Iterator for Chunks {
             chunk.extend_from_slice(head.as_bytes());
         }
         while chunk.len() < CHUNK_BYTES {
-            let Some(object) = self.objects.next() else {
+            let Some(item) = self.items.next() else {
                 chunk.extend_from_slice(b"]}\n");
                 self.done = true;
                 break;
@@ -296,9 +316,9 @@ impl Iterator for Chunks {
             if !std::mem::take(&mut self.first) {
                 chunk.extend_from_slice(b",");
             } else {
-                chunk.reserve(CHUNK_BYTES.min(4 * object.json.len()));
+                chunk.reserve(CHUNK_BYTES.min(4 * item.len()));
             }
-            chunk.extend_from_slice(&object.json);
+            chunk.extend_from_slice(&item);
         }
         Some(Ok(chunk.freeze()))
     }
@@ -310,11 +330,10 @@ mod tests {
 
     #[test]
     fn chunks_join_to_one_list() {
-        let objects: Vec<_> =
-            (0..5000).map(|n| Arc::new(Object::for_tests(&format!("a/{n}"), n))).collect();
+        let items = (0..5000).map(|n| Object::for_tests(&format!("a/{n}"), n).json);
         let head = "{\"items\":[".to_owned();
         let chunks: Vec<Bytes> =
-            Chunks::new(head, Box::new(objects.into_iter())).map(|chunk| chunk.unwrap()).collect();
+            Chunks::new(head, Box::new(items)).map(|chunk| chunk.unwrap()).collect();
         assert!(chunks.len() > 1);
         assert!(chunks.iter().all(|chunk| chunk.len() < CHUNK_BYTES + 1000));
         let list: Value = serde_json::from_slice(&chunks.concat()).unwrap();

@@ -142,7 +142,9 @@ async fn a_level_that_refuses_answers_429_and_others_go_on() {
     level(&admin, "rude", 1, json!({"type": "Reject"})).await;
     let rude = cluster.user("rude", &["rude"]);
     until_classified(&admin, &rude, "rude").await;
-    // A list that nobody reads to its end keeps the seat.
+    // A large list that nobody reads to its end keeps the seat.
+    let large = json!({"metadata": {"name": "large"}, "data": {"a": "x".repeat(200_000)}});
+    admin.create(CONFIG_MAPS, &large).await.ok();
     let held = rude.send(Request::get(CONFIG_MAPS).body(Full::default()).unwrap()).await;
     assert_eq!(held.status(), 200);
     let response = rude.send(Request::get(CONFIG_MAPS).body(Full::default()).unwrap()).await;
@@ -156,6 +158,7 @@ async fn a_level_that_refuses_answers_429_and_others_go_on() {
     // A watch has its seat only until it has begun.
     held.into_body().collect().await.unwrap();
     let mut watch = rude.watch(&format!("{CONFIG_MAPS}?watch=1")).await;
+    assert!(watch.event().await.starts_with("ADDED large"));
     admin.create(CONFIG_MAPS, &config_map("one")).await.ok();
     assert!(watch.event().await.starts_with("ADDED one"));
     rude.get(CONFIG_MAPS).await.ok();

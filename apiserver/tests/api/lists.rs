@@ -1,11 +1,14 @@
 //! Lists: selection, pages, tables, revisions.
 
+use std::io::Read;
+
+use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt, Full};
 use kontiki_raft::types::Revision;
 use serde_json::{Value, json};
 
-use crate::support::{CONFIG_MAPS, Cluster};
+use crate::support::{CONFIG_MAPS, Caller, Cluster, config_map};
 
 fn names(list: &Value) -> Vec<&str> {
     let items = list["items"].as_array().unwrap();
@@ -91,7 +94,7 @@ async fn tables_and_metadata_on_request() {
     let (_, list) = shaped(accept).await;
     assert_eq!(list["kind"], "PartialObjectMetadataList");
     assert_eq!(list["items"][0].get("spec"), None);
-    let (code, _) = shaped("application/vnd.kubernetes.protobuf").await;
+    let (code, _) = shaped("text/html").await;
     assert_eq!(code, 406);
     cluster.stop().await;
 }
@@ -109,5 +112,90 @@ async fn pages_that_took_too_long_are_refused() {
     let token = first["metadata"]["continue"].as_str().unwrap();
     let late = admin.get(&format!("{CONFIG_MAPS}?limit=1&continue={token}")).await;
     assert!(late.refusal().starts_with("410 Expired: The provided continue parameter is too old"));
+    cluster.stop().await;
+}
+
+/// What a client gets that sends these headers: code, content type, content encoding and bytes.
+async fn raw(admin: &Caller, uri: &str, headers: &[(&str, &str)]) -> (u16, String, String, Bytes) {
+    let request = headers
+        .iter()
+        .fold(Request::get(uri), |request, (name, value)| request.header(*name, *value));
+    let response = admin.send(request.body(Full::default()).unwrap()).await;
+    let header = |name: &str| {
+        let value = response.headers().get(name);
+        value.map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default()
+    };
+    let (media_type, coding) = (header("content-type"), header("content-encoding"));
+    let code = response.status().as_u16();
+    (code, media_type, coding, response.into_body().collect().await.unwrap().to_bytes())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_answers_are_compressed_for_those_who_ask() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let text = "some text that repeats itself, and repeats itself. ".repeat(1000);
+    for n in 0..6 {
+        let object = json!({"metadata": {"name": format!("c{n}")}, "data": {"text": text}});
+        admin.create(CONFIG_MAPS, &object).await.ok();
+    }
+    let gzip = [("accept-encoding", "gzip")];
+    let (_, media_type, coding, packed) = raw(&admin, CONFIG_MAPS, &gzip).await;
+    assert_eq!((media_type.as_str(), coding.as_str()), ("application/json", "gzip"));
+    assert!(packed.len() < 60_000, "{}", packed.len());
+    let mut out = String::new();
+    flate2::read::GzDecoder::new(&packed[..]).read_to_string(&mut out).unwrap();
+    let list: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(names(&list), ["c0", "c1", "c2", "c3", "c4", "c5"]);
+    let (_, _, coding, plain) = raw(&admin, CONFIG_MAPS, &[]).await;
+    assert_eq!((coding.as_str(), plain.len()), ("", out.len()));
+    let (_, _, coding, _) = raw(&admin, &format!("{CONFIG_MAPS}/c1"), &gzip).await;
+    assert_eq!(coding, "");
+    let table = [gzip[0], ("accept", "application/json;as=Table;v=v1;g=meta.k8s.io")];
+    let whole = format!("{CONFIG_MAPS}?includeObject=Object");
+    assert_eq!(raw(&admin, &whole, &table).await.2, "gzip");
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn protobuf_is_for_those_who_take_nothing_else() {
+    use kontiki_apiserver::protobuf::to_json;
+
+    const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let version = admin.create(CONFIG_MAPS, &config_map("one")).await.revision;
+    let only = [("accept", PROTOBUF)];
+    let one = format!("{CONFIG_MAPS}/one");
+    let (_, media_type, _, bytes) = raw(&admin, &one, &only).await;
+    assert_eq!(media_type, PROTOBUF);
+    assert_eq!(to_json(&bytes).unwrap(), admin.get(&one).await.ok());
+    let either = [("accept", "application/vnd.kubernetes.protobuf,application/json")];
+    assert_eq!(raw(&admin, &one, &either).await.1, "application/json");
+    let (code, media_type, _, bytes) = raw(&admin, &format!("{CONFIG_MAPS}/no"), &only).await;
+    assert_eq!((code, media_type.as_str()), (404, PROTOBUF));
+    assert_eq!(to_json(&bytes).unwrap()["message"], "configmaps \"no\" not found");
+    let (_, media_type, _, bytes) = raw(&admin, CONFIG_MAPS, &only).await;
+    assert_eq!(media_type, PROTOBUF);
+    // kind, then the items' names: what the table knows of lists is how they are written.
+    let text = String::from_utf8_lossy(&bytes);
+    assert!(text.starts_with("k8s\0") && text.contains("ConfigMapList") && text.contains("one"));
+    let metadata = format!("{PROTOBUF};as=PartialObjectMetadata;g=meta.k8s.io;v=v1");
+    let (_, _, _, bytes) = raw(&admin, &one, &[("accept", &metadata)]).await;
+    let partial = to_json(&bytes).unwrap();
+    assert_eq!(partial["kind"], "PartialObjectMetadata");
+    assert_eq!((&partial["metadata"]["name"], partial.get("data")), (&json!("one"), None));
+    let crds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    assert_eq!(raw(&admin, crds, &only).await.0, 406);
+
+    let watch = format!("{CONFIG_MAPS}?watch=1&timeoutSeconds=1&resourceVersion={}", version - 1);
+    let stream = [("accept", "application/vnd.kubernetes.protobuf;stream=watch")];
+    let (_, media_type, _, frames) = raw(&admin, &watch, &stream).await;
+    assert_eq!(media_type, "application/vnd.kubernetes.protobuf;stream=watch");
+    let length = u32::from_be_bytes(frames[..4].try_into().unwrap()) as usize;
+    let at = frames.windows(4).position(|four| four == b"k8s\0").unwrap();
+    assert_eq!(to_json(&frames[at..4 + length]).unwrap()["metadata"]["name"], "one");
+    let yaml = [("accept", "application/yaml")];
+    assert_eq!(raw(&admin, &watch, &yaml).await.0, 406);
     cluster.stop().await;
 }
