@@ -94,6 +94,27 @@ pub fn label_selector(value: &serde_json::Value) -> Result<LabelSelector, Decode
     part("LabelSelector", value)
 }
 
+/// Reads the metadata that every object carries; the object may be of any kind.
+pub fn metadata(object: &serde_json::Value) -> Result<ObjectMeta, DecodeError> {
+    part("ObjectMeta", &object["metadata"])
+}
+
+/// Reads nothing of an object but its metadata.
+pub fn decode_metadata(json: &[u8]) -> Result<ObjectMeta, DecodeError> {
+    #[derive(serde::Deserialize)]
+    struct Bare {
+        metadata: ObjectMeta,
+    }
+    let bare: Result<Bare, _> = serde_json::from_slice(json);
+    bare.map(|bare| bare.metadata)
+        .map_err(|error| DecodeError { kind: "ObjectMeta", reason: error.to_string() })
+}
+
+/// Metadata as a JSON value.
+pub fn metadata_value(metadata: &ObjectMeta) -> serde_json::Value {
+    serde_json::to_value(metadata).expect("Kubernetes types serialise to JSON")
+}
+
 fn part<T: serde::de::DeserializeOwned + Default>(
     kind: &'static str,
     value: &serde_json::Value,

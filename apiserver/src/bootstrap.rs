@@ -121,14 +121,17 @@ async fn ensure_role(core: &Core, writer: &Writer, role: Value) -> Result<(), St
         return create_missing(core, writer, RBAC, "clusterroles", role).await;
     };
     let found = found.value();
-    if meta::annotation(&found, AUTOUPDATE) != Some("true") || found["rules"] == role["rules"] {
+    // The rules of a role that is made of others are its controller's.
+    let aggregated = !role["aggregationRule"].is_null();
+    let field = if aggregated { "aggregationRule" } else { "rules" };
+    if meta::annotation(&found, AUTOUPDATE) != Some("true") || found[field] == role[field] {
         return Ok(());
     }
     let resource = core.builtin(RBAC, "clusterroles");
     let target = Target { resource, namespace: "", name: &name };
     update::modify(core, writer, target, Part::Main, |old| {
         let mut new = old.clone();
-        new["rules"] = role["rules"].clone();
+        new[field] = role[field].clone();
         Ok(new)
     })
     .await

@@ -1,7 +1,8 @@
-//! The `kubernetes` Service and its EndpointSlice: where the API is found from inside the cluster.
+//! The `kubernetes` Service, its EndpointSlice and its Endpoints: where the API is found from inside
+//! the cluster.
 //!
 //! Every server keeps a key of its own alive on a lease, as upstream does. The keys that are there
-//! are the servers that live; whoever sees them change brings the EndpointSlice in line.
+//! are the servers that live; whoever sees them change brings both in line.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -52,7 +53,7 @@ pub(crate) fn service(options: &Options) -> Value {
     })
 }
 
-/// Announces this server and keeps the EndpointSlice in line until `shutdown`.
+/// Announces this server and keeps its endpoints in line until `shutdown`.
 pub(crate) async fn run(core: Arc<Core>, shutdown: CancellationToken) {
     let mut changed = core.caches.subscribe_servers();
     loop {
@@ -141,28 +142,101 @@ fn slice(servers: &[(IpAddr, u16)]) -> Value {
     })
 }
 
+/// The same for clients that know no EndpointSlices. The label says that there is one already.
+fn endpoints(servers: &[(IpAddr, u16)]) -> Value {
+    let addresses: Vec<Value> =
+        servers.iter().map(|(ip, _)| json!({"ip": ip.to_string()})).collect();
+    let port = servers.first().map_or(6443, |(_, port)| *port);
+    let mut endpoints = json!({
+        "apiVersion": "v1",
+        "kind": "Endpoints",
+        "metadata": {
+            "name": NAME,
+            "namespace": NAMESPACE,
+            "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"},
+        },
+    });
+    if !addresses.is_empty() {
+        let ports = json!([{"name": "https", "port": port, "protocol": "TCP"}]);
+        endpoints["subsets"] = json!([{"addresses": addresses, "ports": ports}]);
+    }
+    endpoints
+}
+
 async fn reconcile(core: &Core, servers: &[(IpAddr, u16)]) -> Result<(), Status> {
     let group = "discovery.k8s.io";
-    let resource = core.builtin(group, "endpointslices");
-    let wanted = slice(servers);
+    ensure(core, group, "endpointslices", slice(servers), &["endpoints", "ports"]).await?;
+    ensure(core, "", "endpoints", endpoints(servers), &["subsets"]).await
+}
+
+/// Creates an object, or brings these fields of it in line.
+async fn ensure(
+    core: &Core,
+    group: &str,
+    resource: &str,
+    wanted: Value,
+    fields: &[&str],
+) -> Result<(), Status> {
     let writer = Writer::server();
-    let Some(found) = core.find(group, "endpointslices", NAMESPACE, NAME).await? else {
+    let found = core.find(group, resource, NAMESPACE, NAME).await?;
+    let resource = core.builtin(group, resource);
+    let Some(found) = found else {
         return match create::create(core, &writer, resource, wanted).await {
             Err(status) if status.reason != "AlreadyExists" => Err(status),
             _ => Ok(()),
         };
     };
     let found = found.value();
-    if found["endpoints"] == wanted["endpoints"] {
+    if fields.iter().all(|field| agrees(&wanted[*field], &found[*field])) {
         return Ok(());
     }
     let target = Target { resource, namespace: NAMESPACE, name: NAME };
     update::modify(core, &writer, target, Part::Main, |old| {
         let mut new = old.clone();
-        new["endpoints"] = wanted["endpoints"].clone();
-        new["ports"] = wanted["ports"].clone();
+        for field in fields {
+            new[*field] = wanted[*field].clone();
+        }
         Ok(new)
     })
     .await
     .map(|_| ())
+}
+
+/// Whether what is wanted is there; defaults may have been added to it.
+fn agrees(wanted: &Value, found: &Value) -> bool {
+    match (wanted, found) {
+        (Value::Object(wanted), Value::Object(found)) => wanted
+            .iter()
+            .all(|(name, value)| found.get(name).is_some_and(|found| agrees(value, found))),
+        (Value::Array(wanted), Value::Array(found)) => {
+            wanted.len() == found.len()
+                && wanted.iter().zip(found).all(|(wanted, found)| agrees(wanted, found))
+        }
+        (wanted, found) => wanted == found,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_kinds_list_the_same_servers() {
+        let servers = [([192, 0, 2, 1].into(), 6443), ([192, 0, 2, 2].into(), 6443)];
+        let (slice, endpoints) = (slice(&servers), endpoints(&servers));
+        assert_eq!(slice["endpoints"][1]["addresses"], json!(["192.0.2.2"]));
+        let subset = &endpoints["subsets"][0];
+        assert_eq!(subset["addresses"], json!([{"ip": "192.0.2.1"}, {"ip": "192.0.2.2"}]));
+        assert_eq!(subset["ports"][0]["port"], 6443);
+        assert!(super::endpoints(&[])["subsets"].is_null());
+    }
+
+    #[test]
+    fn defaults_are_no_difference() {
+        let wanted = json!([{"a": 1}]);
+        assert!(agrees(&wanted, &json!([{"a": 1, "b": 2}])));
+        assert!(!agrees(&wanted, &json!([{"a": 2}])));
+        assert!(!agrees(&wanted, &json!([])));
+        assert!(agrees(&Value::Null, &Value::Null) && !agrees(&Value::Null, &wanted));
+    }
 }

@@ -139,11 +139,11 @@ impl Exchange {
         }
     }
 
-    /// Whether the caller wants bookmarks as soon as the revision moves.
-    pub fn wants_prompt_bookmarks(&self) -> bool {
+    /// Whether, and how often at most, the caller wants bookmarks when the revision moves.
+    pub fn prompt_bookmarks(&self) -> Option<PromptBookmarks> {
         match self.source {
-            Source::InProcess { .. } => self.parts.extensions.get::<PromptBookmarks>().is_some(),
-            Source::Network { .. } => false,
+            Source::InProcess { .. } => self.parts.extensions.get().copied(),
+            Source::Network { .. } => None,
         }
     }
 

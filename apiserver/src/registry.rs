@@ -239,6 +239,10 @@ pub struct Claim {
 pub trait Allocator {
     /// The ranges of Service addresses, at most one per family, the primary first.
     fn service_cidrs(&self) -> &[IpNet];
+    /// All ranges that addresses may come from: those, and what was added since.
+    fn service_ranges(&self) -> Vec<IpNet> {
+        self.service_cidrs().to_vec()
+    }
     /// The range of node ports.
     fn node_ports(&self) -> RangeInclusive<u16>;
     /// Whether a claim is taken, as far as this server knows; the transaction has the last word.

@@ -177,7 +177,9 @@ fn subject(review: &Value) -> Result<UserInfo, Status> {
         return Err(Status::invalid(AUTHORIZATION, kind, "", &error.into()));
     }
     let uid = spec["uid"].as_str().unwrap_or_default().to_owned();
-    Ok(UserInfo { name: name.to_owned(), uid, groups, ..UserInfo::default() })
+    let extra = spec["extra"].as_object().into_iter().flatten();
+    let extra = extra.map(|(key, values)| (key.clone(), strings(values))).collect();
+    Ok(UserInfo { name: name.to_owned(), uid, groups, extra })
 }
 
 fn access(core: &Core, user: &UserInfo, spec: &Value) -> Value {

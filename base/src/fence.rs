@@ -4,6 +4,8 @@
 //! compares it when the write is applied, so a deposed leader's late write is refused instead of
 //! racing its successor.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 /// Identity of one committed leadership of the store: who led, and in which term.
@@ -26,4 +28,7 @@ impl std::fmt::Display for Fence {
 /// A request extension of in-process clients: their caches learn from it that they have passed a
 /// revision even where nothing of their kind was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PromptBookmarks;
+pub struct PromptBookmarks {
+    /// While revisions go on moving, one bookmark in this time is enough.
+    pub every: Duration,
+}

@@ -3,6 +3,8 @@
 //! A cluster has separate roots (store, cluster, front-proxy); each is an [`Authority`]. Keys are
 //! ECDSA P-256. Subjects follow Kubernetes: the common name is the user, organisations are groups.
 
+pub mod requested;
+
 use std::{net::IpAddr, time::Duration};
 
 use rcgen::{

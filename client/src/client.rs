@@ -3,6 +3,8 @@
 //! The generic methods only name the resource and call `decode`/`encode` of
 //! [`kontiki_api::typed`], so nothing heavy is instantiated in the crates that use them.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
@@ -17,12 +19,15 @@ use crate::{Error, ObjectKey};
 /// The header with which the API server tells the store's revision after a write.
 pub const REVISION_HEADER: &str = "kontiki-revision";
 
+/// How often in-process watches learn of revisions that do not concern them, at most.
+const PROMPT: Duration = Duration::from_millis(20);
+
 /// Access to one cluster's API. Cheap to clone.
 #[derive(Clone)]
 pub struct Client {
     kube: kube::Client,
     fence: Option<Fence>,
-    prompt_bookmarks: bool,
+    bookmarks: Option<PromptBookmarks>,
 }
 
 /// A written object, and the store's revision at which the write stands.
@@ -154,7 +159,7 @@ struct ObjectRevision {
 impl Client {
     /// Wraps a `kube::Client`.
     pub fn new(kube: kube::Client) -> Client {
-        Client { kube, fence: None, prompt_bookmarks: false }
+        Client { kube, fence: None, bookmarks: None }
     }
 
     /// A client whose transport is a service of this process, typically the API server's own.
@@ -167,7 +172,7 @@ impl Client {
         B::Error: Into<tower::BoxError>,
     {
         let kube = kube::Client::new(service, "default");
-        Client { kube, fence: None, prompt_bookmarks: true }
+        Client { kube, fence: None, bookmarks: Some(PromptBookmarks { every: PROMPT }) }
     }
 
     /// The underlying client, for what this one does not cover.
@@ -179,6 +184,13 @@ impl Client {
     /// transports carry it.
     pub fn with_fence(&self, fence: Fence) -> Client {
         Client { fence: Some(fence), ..self.clone() }
+    }
+
+    /// The same client, whose watches learn of revisions that do not concern them no more often
+    /// than this while there are always new ones. Only in-process transports carry it.
+    pub fn with_bookmarks_every(&self, every: Duration) -> Client {
+        let bookmarks = self.bookmarks.map(|_| PromptBookmarks { every });
+        Client { bookmarks, ..self.clone() }
     }
 
     /// Reads one object.
@@ -198,7 +210,16 @@ impl Client {
 
     /// Lists objects, linearizably.
     pub async fn list<T: Object>(&self, options: &ListOptions) -> Result<List<T>, Error> {
-        let uri = format!("{}?{}", collection::<T>(options.namespace.as_deref()), options.query());
+        self.list_at(&collection::<T>(options.namespace.as_deref()), options).await
+    }
+
+    /// Lists the collection at a path: one type may read objects of many kinds.
+    pub(crate) async fn list_at<T: Object>(
+        &self,
+        path: &str,
+        options: &ListOptions,
+    ) -> Result<List<T>, Error> {
+        let uri = format!("{path}?{}", options.query());
         let answer = self.call(Method::GET, &uri, None).await?;
         let body: ListBody<'_> = parse("list", &answer.body)?;
         let items = body.items.unwrap_or_default();
@@ -351,8 +372,8 @@ impl Client {
         if let Some(fence) = self.fence {
             request = request.extension(fence);
         }
-        if self.prompt_bookmarks {
-            request = request.extension(PromptBookmarks);
+        if let Some(bookmarks) = self.bookmarks {
+            request = request.extension(bookmarks);
         }
         let request = request
             .body(Body::from(content))

@@ -31,10 +31,22 @@ pub struct Informer;
 impl Informer {
     /// Keeps a store of the objects that `options` selects, until the tasks are stopped.
     pub fn start<T: Object>(client: Client, options: ListOptions, tasks: &Tasks) -> Store<T> {
+        let path = client::collection::<T>(options.namespace.as_deref());
+        Informer::follow(client, path, options, tasks)
+    }
+
+    /// The same for the collection at a path: one type may read objects of many kinds.
+    pub fn follow<T: Object>(
+        client: Client,
+        path: String,
+        options: ListOptions,
+        tasks: &Tasks,
+    ) -> Store<T> {
         let store = Store::new();
         let (target, shutdown) = (store.clone(), tasks.shutdown());
         tasks.spawn_infallible(TaskKind::logged("informer"), async move {
-            let run = run(&client, &options, &target);
+            let source = Source { client, path, options };
+            let run = run(&source, &target);
             tokio::select! { biased;
                 () = shutdown.cancelled() => {}
                 () = run => {}
@@ -44,17 +56,24 @@ impl Informer {
     }
 }
 
-async fn run<T: Object>(client: &Client, options: &ListOptions, store: &Store<T>) {
+/// What an informer follows.
+struct Source {
+    client: Client,
+    path: String,
+    options: ListOptions,
+}
+
+async fn run<T: Object>(source: &Source, store: &Store<T>) {
     let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
     let mut listed = false;
     loop {
-        let outcome = if listed { follow(client, options, store).await } else { Ok(()) };
+        let outcome = if listed { follow(source, store).await } else { Ok(()) };
         let outcome = match outcome {
             Ok(()) if listed => Ok(()),
-            Ok(()) => relist(client, options, store).await,
+            Ok(()) => relist(source, store).await,
             Err(error) if error.is_expired() => {
-                tracing::debug!(resource = T::RESOURCE, "watch expired, listing again: {error}");
-                relist(client, options, store).await
+                tracing::debug!(resource = source.path, "watch expired, listing again: {error}");
+                relist(source, store).await
             }
             Err(error) => Err(error),
         };
@@ -67,7 +86,7 @@ async fn run<T: Object>(client: &Client, options: &ListOptions, store: &Store<T>
                 let delay = backoff.next_delay();
                 // One failure is how a server's restart looks from here; more are worth a line.
                 if backoff.failures() > 2 {
-                    tracing::warn!(resource = T::RESOURCE, "informer: {}", render(&error));
+                    tracing::warn!(resource = source.path, "informer: {}", render(&error));
                 }
                 tokio::time::sleep(jittered(delay)).await;
             }
@@ -79,12 +98,8 @@ fn jittered(delay: Duration) -> Duration {
     delay.mul_f64(0.75 + rand::random::<f64>() / 2.0)
 }
 
-async fn relist<T: Object>(
-    client: &Client,
-    options: &ListOptions,
-    store: &Store<T>,
-) -> Result<(), Error> {
-    let list = client.list::<T>(options).await?;
+async fn relist<T: Object>(source: &Source, store: &Store<T>) -> Result<(), Error> {
+    let list = source.client.list_at::<T>(&source.path, &source.options).await?;
     store.replace(list.items, list.revision);
     Ok(())
 }
@@ -119,18 +134,14 @@ struct ErrorStatus {
 }
 
 /// Follows one watch until it ends.
-async fn follow<T: Object>(
-    client: &Client,
-    options: &ListOptions,
-    store: &Store<T>,
-) -> Result<(), Error> {
+async fn follow<T: Object>(source: &Source, store: &Store<T>) -> Result<(), Error> {
     let uri = format!(
         "{}?watch=true&allowWatchBookmarks=true&timeoutSeconds={WATCH_SECONDS}&resourceVersion={}&{}",
-        client::collection::<T>(options.namespace.as_deref()),
+        source.path,
         store.revision(),
-        options.query(),
+        source.options.query(),
     );
-    let mut body = client.stream(&uri).await?.into_data_stream();
+    let mut body = source.client.stream(&uri).await?.into_data_stream();
     let mut lines = Lines::default();
     while let Some(chunk) = body.next().await {
         let chunk = chunk.map_err(|error| broken(&format!("the watch broke off: {error}")))?;

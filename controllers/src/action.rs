@@ -179,9 +179,20 @@ impl Action {
         Some(Action::patch(Target::of(old), Some("status"), patch))
     }
 
+    /// Changes an object's status by another of its subresources; `None` if nothing differs.
+    pub fn update_by<T: Object>(subresource: &'static str, old: &T, new: &T) -> Option<Action> {
+        let patch = diff::status(&old.to_value(), &new.to_value())?;
+        Some(Action::patch(Target::of(old), Some(subresource), patch))
+    }
+
     /// Changes the metadata of an object of which nothing else was observed.
     pub fn patch_metadata(entry: &Entry, metadata: &Value) -> Action {
         Action::patch(Target::entry(entry), None, json!({ "metadata": metadata }))
+    }
+
+    /// Changes the metadata of an object.
+    pub fn patch_object<T: Object>(object: &T, metadata: &Value) -> Action {
+        Action::patch(Target::of(object), None, json!({ "metadata": metadata }))
     }
 
     fn patch(target: Target, subresource: Option<&'static str>, patch: Value) -> Action {
@@ -350,6 +361,8 @@ pub struct Context<'a> {
     pub last_failure: Option<&'a Failure>,
     /// What the namespace contains that the controller asked to be surveyed.
     pub content: Option<&'a Content>,
+    /// Whether what the controller asked about is allowed.
+    pub allowed: &'a [bool],
 }
 
 /// A write that the API server refused.

@@ -4,16 +4,39 @@
 
 use std::collections::BTreeSet;
 
+use serde_json::Value;
+
 use crate::{
     Options,
     action::{Context, Plan},
-    deployment, endpointslice, garbagecollector, namespace, nodeipam, nodelifecycle, podgc,
-    replicaset, serviceaccount,
+    certificates, clusterroleaggregation, deployment, disruption, endpoints, endpointslice,
+    garbagecollector,
+    namespace::{self, content::Content},
+    nodeipam, nodelifecycle, podgc, protection, replicaset, serviceaccount, serviceaddresses,
+    tokencleaner, ttlafterfinished,
     world::{Change, Key, World},
 };
 
 /// Keys to be planned again.
 pub type Keys = BTreeSet<Key>;
+
+/// What no cache tells, and the API server is asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Question {
+    /// What a namespace contains.
+    Content(String),
+    /// Whether somebody may do something: the specs of SubjectAccessReviews.
+    Access(Vec<Value>),
+}
+
+/// What the API server answered.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Answers {
+    /// What the namespace contains.
+    pub content: Option<Content>,
+    /// Whether each of the reviews allowed what it was about.
+    pub allowed: Vec<bool>,
+}
 
 /// One control loop.
 pub trait Controller: Send + Sync + 'static {
@@ -41,8 +64,8 @@ pub trait Controller: Send + Sync + 'static {
     /// All keys there are, for a fresh start.
     fn all(&self, world: &World, keys: &mut Keys);
 
-    /// The namespace whose whole content must be looked up before this key can be planned.
-    fn surveys(&self, _world: &World, _key: &Key) -> Option<String> {
+    /// What must be asked before this key can be planned.
+    fn asks(&self, _world: &World, _key: &Key) -> Option<Question> {
         None
     }
 
@@ -53,17 +76,31 @@ pub trait Controller: Send + Sync + 'static {
 /// All controllers, in alphabetical order of their names.
 pub(crate) fn builtin(options: &Options) -> Vec<Box<dyn Controller>> {
     let all: Vec<Box<dyn Controller>> = vec![
+        Box::new(certificates::Approver),
+        Box::new(certificates::Cleaner),
+        Box::new(certificates::SigningController::new(options)),
+        Box::new(clusterroleaggregation::ClusterRoleAggregation),
         Box::new(deployment::DeploymentController),
+        Box::new(disruption::DisruptionController),
+        Box::new(endpoints::EndpointsController),
         Box::new(endpointslice::EndpointSliceController),
+        Box::new(endpoints::EndpointSliceMirroring),
         Box::new(garbagecollector::GarbageCollector),
         Box::new(namespace::NamespaceController),
         Box::new(nodeipam::NodeIpamController::new(options)),
         Box::new(nodelifecycle::NodeLifecycleController::new(options)),
+        Box::new(protection::VolumeProtection),
+        Box::new(protection::ClaimProtection),
         Box::new(podgc::PodGarbageCollector::new(options)),
         Box::new(replicaset::ReplicaSetController),
         Box::new(serviceaccount::RootCaPublisher::new(options)),
+        Box::new(serviceaddresses::ServiceCidrController),
+        Box::new(serviceaddresses::AddressController),
         Box::new(serviceaccount::ServiceAccountController),
         Box::new(nodelifecycle::TaintEvictionController),
+        Box::new(tokencleaner::TokenCleaner),
+        Box::new(ttlafterfinished::TtlAfterFinished),
+        Box::new(protection::AttributesClassProtection),
     ];
     all.into_iter().filter(|controller| options.enables(controller.name())).collect()
 }

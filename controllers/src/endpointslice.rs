@@ -3,29 +3,32 @@
 //! A plan computes the endpoints that ought to be ([`endpoint`], [`ports`]) and distributes them
 //! over slices ([`pack`]) so that few slices are written: endpoints stay in the slice they are in.
 
-mod endpoint;
-mod pack;
-mod ports;
+pub(crate) mod endpoint;
+pub(crate) mod pack;
+pub(crate) mod ports;
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::{
-    core::v1::{Pod, Service},
-    discovery::v1::{Endpoint, EndpointPort, EndpointSlice},
+use k8s_openapi::{
+    api::{
+        core::v1::{Pod, Service},
+        discovery::v1::{Endpoint, EndpointPort, EndpointSlice},
+    },
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use kontiki_api::Object;
 
 use crate::{
-    action::{Action, Context, Plan, Target},
+    action::{Action, Context, Plan, Target, controller_reference},
     controller::{Controller, Keys},
     pods, selector,
     world::{Change, Delta, Key, World},
 };
 
 pub(crate) const SERVICE_NAME: &str = "kubernetes.io/service-name";
-const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
+pub(crate) const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 const MANAGER: &str = "endpointslice-controller.k8s.io";
-const HEADLESS: &str = "service.kubernetes.io/headless";
+pub(crate) const HEADLESS: &str = "service.kubernetes.io/headless";
 /// Endpoints in one slice at most.
 const ENDPOINTS_MAX: usize = 100;
 
@@ -75,7 +78,7 @@ impl Controller for EndpointSliceController {
 }
 
 /// Services that select the pod, if what endpoints tell of it changed.
-fn wake_by_pod(world: &World, delta: &Delta<'_, Pod>, keys: &mut Keys) {
+pub(crate) fn wake_by_pod(world: &World, delta: &Delta<'_, Pod>, keys: &mut Keys) {
     if let (Some(old), Some(new)) = (delta.old, delta.new)
         && !endpoint::differs(old, new)
     {
@@ -93,7 +96,8 @@ fn wake_by_pod(world: &World, delta: &Delta<'_, Pod>, keys: &mut Keys) {
     }
 }
 
-fn selector_of(service: &Service) -> Option<&BTreeMap<String, String>> {
+/// What a Service selects its pods by, if it does.
+pub(crate) fn selector_of(service: &Service) -> Option<&BTreeMap<String, String>> {
     service.spec.as_ref()?.selector.as_ref().filter(|pairs| !pairs.is_empty())
 }
 
@@ -112,8 +116,8 @@ pub(crate) fn service_name(slice: &EndpointSlice) -> Option<&str> {
 /// What makes endpoints share a slice.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Group {
-    address_type: &'static str,
-    ports: Vec<EndpointPort>,
+    pub(crate) address_type: &'static str,
+    pub(crate) ports: Vec<EndpointPort>,
 }
 
 /// Decides which slices one Service needs.
@@ -143,8 +147,32 @@ pub(crate) fn plan(world: &World, key: &Key, _context: Context<'_>) -> Plan {
     }
     let groups = wanted(world, service, pairs);
     let mut plan = Plan::default();
-    plan.then(pack::plan(service, &existing, groups));
+    plan.then(pack::plan(&metadata(service), &existing, groups));
     plan
+}
+
+/// What slices of a Service are called and labelled.
+fn metadata(service: &Service) -> ObjectMeta {
+    let mut labels = service.metadata.labels.clone().unwrap_or_default();
+    if is_headless(service) {
+        labels.insert(HEADLESS.to_owned(), String::new());
+    } else {
+        labels.remove(HEADLESS);
+    }
+    labels.insert(SERVICE_NAME.to_owned(), service.name().to_owned());
+    labels.insert(MANAGED_BY.to_owned(), MANAGER.to_owned());
+    ObjectMeta {
+        generate_name: Some(format!("{}-", service.name())),
+        namespace: Some(service.namespace().to_owned()),
+        labels: Some(labels),
+        owner_references: Some(vec![controller_reference(service)]),
+        ..ObjectMeta::default()
+    }
+}
+
+/// Whether a Service has no address of its own.
+pub(crate) fn is_headless(service: &Service) -> bool {
+    service.spec.as_ref().and_then(|spec| spec.cluster_ip.as_deref()) == Some("None")
 }
 
 /// The endpoints of a Service by what they share.
@@ -179,7 +207,8 @@ fn wanted(
     groups
 }
 
-fn address_types(service: &Service) -> Vec<&'static str> {
+/// The families of a Service, its first one first.
+pub(crate) fn address_types(service: &Service) -> Vec<&'static str> {
     let spec = service.spec.as_ref();
     let families: Vec<&'static str> = spec
         .and_then(|spec| spec.ip_families.as_ref())

@@ -2,19 +2,20 @@
 //!
 //! Keys are uids. An owner counts as absent only if its kind has been seen up to the revision at
 //! which the dependent named it; until then the plan waits, so that a cache that lags never costs
-//! an object its life. Owners of kinds that are not cached keep their dependents.
+//! an object its life. Owners of kinds that are not cached keep their dependents, and so do owners
+//! that an object of the whole cluster names in some namespace; somebody is told of those.
 
 mod owners;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kontiki_client::Propagation;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kontiki_client::{Propagation, Regarding};
 use serde_json::json;
 
 use self::owners::Owners;
 use crate::{
-    action::{Action, Context, Plan, Target, Write},
+    action::{Action, Context, Note, Plan, Target, Write},
     controller::{Controller, Keys},
-    world::{Change, Entry, Key, World},
+    world::{Change, Entry, Key, Kind, World},
 };
 
 pub(crate) const FOREGROUND: &str = "foregroundDeletion";
@@ -92,6 +93,10 @@ fn key_of(uid: &str) -> Key {
 pub(crate) fn plan(world: &World, uid: &str) -> Plan {
     let Some(entry) = world.graph.by_uid(uid) else { return Plan::nothing("it is gone") };
     if entry.deleting {
+        let awaits = unseen(world, entry);
+        if !awaits.is_empty() {
+            return Plan { awaits, ..Plan::nothing("dependents may not have been seen yet") };
+        }
         return if entry.has_finalizer(ORPHAN) {
             orphan_dependents(world, entry)
         } else if entry.has_finalizer(FOREGROUND) {
@@ -103,9 +108,50 @@ pub(crate) fn plan(world: &World, uid: &str) -> Plan {
     if entry.owners.is_empty() {
         return Plan::nothing("it has no owner");
     }
-    match Owners::observe(world, entry) {
-        Err(awaits) => Plan { awaits, ..Plan::nothing("its owner may not have been seen yet") },
-        Ok(owners) => collect(world, entry, &owners),
+    let owners = match Owners::observe(world, entry) {
+        Err(awaits) => {
+            return Plan { awaits, ..Plan::nothing("its owner may not have been seen yet") };
+        }
+        Ok(owners) => owners,
+    };
+    let mut plan = if owners.impossible {
+        Plan::nothing("it is of the whole cluster and cannot be owned by what is in a namespace")
+    } else {
+        collect(world, entry, &owners)
+    };
+    plan.notes.extend(owners.elsewhere.iter().map(|owner| misplaced(entry, owner)));
+    plan
+}
+
+/// The kinds of which dependents may be missing that were there when the deletion was asked for:
+/// what is decided about dependents must be about all of them.
+fn unseen(world: &World, entry: &Entry) -> Vec<(Kind, u64)> {
+    if !entry.has_finalizer(ORPHAN) && !entry.has_finalizer(FOREGROUND) {
+        return Vec::new();
+    }
+    let revision: u64 = entry.resource_version.parse().unwrap_or(0);
+    let behind = Kind::ALL.iter().filter(|kind| world.passed(**kind) < revision);
+    behind.map(|kind| (*kind, revision)).collect()
+}
+
+/// Tells of an owner that is not where a dependent may refer to.
+fn misplaced(entry: &Entry, owner: &OwnerReference) -> Note {
+    let namespace = &entry.key.namespace;
+    Note {
+        about: Regarding {
+            api_version: entry.kind.resource().api_version(),
+            kind: entry.kind.resource().kind,
+            key: entry.key.clone(),
+            uid: entry.uid.clone(),
+            field_path: None,
+        },
+        warning: true,
+        reason: "OwnerRefInvalidNamespace",
+        message: format!(
+            "ownerRef [{}/{}, namespace: {namespace}, name: {}, uid: {}] does not exist in \
+             namespace {namespace:?}",
+            owner.api_version, owner.kind, owner.name, owner.uid
+        ),
     }
 }
 

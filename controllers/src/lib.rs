@@ -16,8 +16,12 @@
 //! leader has a warm picture; plans are made only by the leader, under its fence.
 
 pub mod action;
+mod certificates;
+mod clusterroleaggregation;
 pub mod controller;
 mod deployment;
+mod disruption;
+mod endpoints;
 mod endpointslice;
 mod garbagecollector;
 mod namespace;
@@ -26,13 +30,17 @@ mod nodelifecycle;
 mod options;
 mod podgc;
 mod pods;
+mod protection;
 mod replicaset;
 pub mod runtime;
 mod selector;
 mod service;
 mod serviceaccount;
+mod serviceaddresses;
 #[cfg(test)]
 mod testing;
+mod tokencleaner;
+mod ttlafterfinished;
 pub mod world;
 
 pub use options::Options;

@@ -17,7 +17,7 @@ use kontiki_api::Object;
 use self::content::Content;
 use crate::{
     action::{Action, Context, Pace, Plan, Target, Write},
-    controller::{Controller, Keys},
+    controller::{Controller, Keys, Question},
     world::{Change, Key, World},
 };
 
@@ -63,9 +63,10 @@ impl Controller for NamespaceController {
         keys.extend(deleting.map(|namespace| Key::of(&**namespace)));
     }
 
-    fn surveys(&self, world: &World, key: &Key) -> Option<String> {
+    fn asks(&self, world: &World, key: &Key) -> Option<Question> {
         let namespace = world.namespaces.get(key)?;
-        (namespace.is_deleting() && is_ours(namespace)).then(|| key.name.clone())
+        let concerns = namespace.is_deleting() && is_ours(namespace);
+        concerns.then(|| Question::Content(key.name.clone()))
     }
 
     fn plan(&self, world: &World, key: &Key, context: Context<'_>) -> Plan {
@@ -91,7 +92,7 @@ pub(crate) fn plan(world: &World, key: &Key, context: Context<'_>) -> Plan {
         return Plan::nothing("its content is not known");
     };
     let mut plan = Plan::default();
-    if content.is_empty() && content.failures.is_empty() {
+    if content.is_gone() {
         plan.then([finalize(namespace)]);
         return plan;
     }
@@ -159,10 +160,9 @@ fn set_conditions(
             None => conditions.push(condition),
         }
     };
-    let failures = (!content.failures.is_empty()).then(|| content.failures.join(", "));
     set(
         "NamespaceDeletionDiscoveryFailure",
-        failures,
+        content.describe_failures(),
         "DiscoveryFailed",
         ("ResourcesDiscovered", "All resources successfully discovered"),
     );
@@ -172,10 +172,17 @@ fn set_conditions(
         "GroupVersionParsingFailed",
         ("ParsedGroupVersions", "All legacy kube types successfully parsed"),
     );
-    let failed = context.last_failure.filter(|failure| failure.verb == "DeleteCollection");
+    let refused = context.last_failure.filter(|failure| failure.verb == "DeleteCollection");
+    let mut failed = content.unlisted.clone();
+    failed.extend(refused.map(|failure| failure.message.clone()));
+    failed.sort();
+    let failed = (!failed.is_empty()).then(|| {
+        let (count, all) = (failed.len(), failed.join(", "));
+        format!("Failed to delete all resource types, {count} remaining: {all}")
+    });
     set(
         "NamespaceDeletionContentFailure",
-        failed.map(|failure| failure.message.clone()),
+        failed,
         "ContentDeletionFailed",
         ("ContentDeleted", "All content successfully deleted, may be waiting on finalization"),
     );

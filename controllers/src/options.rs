@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use ipnet::IpNet;
+use kontiki_base::pki::{Authority, LEAF_LIFETIME};
 
 /// Options of all controllers.
 #[derive(Clone, Debug)]
@@ -33,6 +34,11 @@ pub struct Options {
     pub node_cidr_mask_size_ipv6: u8,
     /// `--service-cluster-ip-range`: never given to nodes.
     pub service_cluster_ip_ranges: Vec<IpNet>,
+    /// What signs certificates that are requested through the API; nothing signs them if there is
+    /// none.
+    pub signer: Option<Authority>,
+    /// `--cluster-signing-duration`: how long signed certificates are valid at most.
+    pub signing_duration: Duration,
     /// Certificates in PEM that pods trust the API server by.
     pub root_ca: String,
     /// `--terminated-pod-gc-threshold`: ended pods kept.
@@ -57,6 +63,8 @@ impl Default for Options {
             node_cidr_mask_size_ipv4: 24,
             node_cidr_mask_size_ipv6: 64,
             service_cluster_ip_ranges: vec!["10.43.0.0/16".parse().expect("a valid range")],
+            signer: None,
+            signing_duration: LEAF_LIFETIME,
             root_ca: String::new(),
             terminated_pod_gc_threshold: 12_500,
             orphaned_pod_quarantine: Duration::from_secs(40),
@@ -66,17 +74,31 @@ impl Default for Options {
 
 /// Names of controllers from before upstream gave them `-controller` names.
 const ALIASES: &[(&str, &str)] = &[
+    ("csrapproving", "certificatesigningrequest-approving-controller"),
+    ("csrcleaner", "certificatesigningrequest-cleaner-controller"),
+    ("csrsigning", "certificatesigningrequest-signing-controller"),
+    ("clusterrole-aggregation", "clusterrole-aggregation-controller"),
     ("deployment", "deployment-controller"),
+    ("disruption", "disruption-controller"),
+    ("endpoint", "endpoints-controller"),
     ("endpointslice", "endpointslice-controller"),
+    ("endpointslicemirroring", "endpointslice-mirroring-controller"),
     ("garbagecollector", "garbage-collector-controller"),
     ("namespace", "namespace-controller"),
     ("nodeipam", "node-ipam-controller"),
     ("nodelifecycle", "node-lifecycle-controller"),
+    ("pv-protection", "persistentvolume-protection-controller"),
+    ("pvc-protection", "persistentvolumeclaim-protection-controller"),
     ("podgc", "pod-garbage-collector-controller"),
     ("replicaset", "replicaset-controller"),
     ("root-ca-cert-publisher", "root-ca-certificate-publisher-controller"),
+    ("servicecidr", "service-cidr-controller"),
+    ("ipaddress", "service-ipaddress-controller"),
     ("serviceaccount", "serviceaccount-controller"),
     ("taint-eviction", "taint-eviction-controller"),
+    ("tokencleaner", "token-cleaner-controller"),
+    ("ttl-after-finished", "ttl-after-finished-controller"),
+    ("vac-protection", "volumeattributesclass-protection-controller"),
 ];
 
 impl Options {

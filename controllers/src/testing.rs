@@ -26,7 +26,7 @@ pub(crate) fn now() -> Timestamp {
 
 /// A context without a past.
 pub(crate) fn context() -> Context<'static> {
-    Context { now: now(), last_failure: None, content: None }
+    Context { now: now(), last_failure: None, content: None, allowed: &[] }
 }
 
 /// The world that a text describes.

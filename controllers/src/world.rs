@@ -12,6 +12,7 @@ mod change;
 mod graph;
 mod health;
 mod kind;
+mod loose;
 mod table;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -30,6 +31,11 @@ pub use graph::{Entry, Graph};
 pub use health::Health;
 pub use kind::{Kind, Resource};
 pub use kontiki_client::ObjectKey as Key;
+pub use loose::{
+    CertificateSigningRequest, ClusterRole, Endpoints, IPAddress, Job, Loose, LooseKind,
+    PersistentVolume, PersistentVolumeClaim, PodDisruptionBudget, ReplicationController, Secret,
+    ServiceCIDR, StatefulSet, VolumeAttributesClass,
+};
 pub use table::Table;
 
 /// A kind that is kept as typed objects.
@@ -47,12 +53,26 @@ pub trait Cached: Object {
 /// Everything observed.
 #[derive(Default)]
 pub struct World {
+    /// Addresses of the Services' range that are taken.
+    pub addresses: Table<IPAddress>,
+    /// VolumeAttributesClasses.
+    pub attribute_classes: Table<VolumeAttributesClass>,
+    /// PodDisruptionBudgets.
+    pub budgets: Table<PodDisruptionBudget>,
+    /// PersistentVolumeClaims.
+    pub claims: Table<PersistentVolumeClaim>,
+    /// ClusterRoles.
+    pub cluster_roles: Table<ClusterRole>,
     /// `kube-root-ca.crt` of each namespace; other ConfigMaps are only in the graph.
     pub config_maps: Table<ConfigMap>,
     /// Deployments.
     pub deployments: Table<Deployment>,
+    /// Endpoints.
+    pub endpoints: Table<Endpoints>,
     /// EndpointSlices.
     pub endpoint_slices: Table<EndpointSlice>,
+    /// Jobs.
+    pub jobs: Table<Job>,
     /// Leases of `kube-node-lease`; others are only in the graph.
     pub leases: Table<Lease>,
     /// Namespaces.
@@ -63,8 +83,20 @@ pub struct World {
     pub pods: Table<Pod>,
     /// ReplicaSets.
     pub replica_sets: Table<ReplicaSet>,
+    /// ReplicationControllers.
+    pub replication_controllers: Table<ReplicationController>,
+    /// Bootstrap tokens; other Secrets are only in the graph.
+    pub secrets: Table<Secret>,
+    /// ServiceCIDRs.
+    pub service_ranges: Table<ServiceCIDR>,
     /// Services.
     pub services: Table<Service>,
+    /// CertificateSigningRequests.
+    pub signing_requests: Table<CertificateSigningRequest>,
+    /// StatefulSets.
+    pub stateful_sets: Table<StatefulSet>,
+    /// PersistentVolumes.
+    pub volumes: Table<PersistentVolume>,
     /// Ownership between objects of all cached kinds.
     pub graph: Graph,
     /// Signs of life of nodes.

@@ -1,10 +1,11 @@
 //! The kubelet's HTTPS server: logs, commands, ports, pods, statistics, health, metrics.
 //!
-//! Every connection needs a client certificate under the configured roots, and every request is
-//! authorised ([`access`]): the API server may do everything here, whoever else holds a certificate
-//! may do what the API server says.
+//! Every request needs a client certificate under the configured roots, or a bearer token of which
+//! the API server says whose it is, and is authorised ([`access`]): the API server may do everything
+//! here, everybody else what the API server says.
 
 mod access;
+mod bearer;
 mod logs;
 mod query;
 mod stats;
@@ -70,6 +71,7 @@ struct Shared {
     tasks: Tasks,
     /// Room for joined streams.
     streams: Arc<Semaphore>,
+    bearers: Arc<bearer::Bearers>,
 }
 
 /// Listens and serves until the tasks are stopped.
@@ -78,7 +80,7 @@ pub async fn start(context: &Arc<Context>, tasks: &Tasks) -> Result<(), Error> {
     let config = tls::server_config(
         &options.serving,
         &options.client_roots,
-        ClientCertificates::Required,
+        ClientCertificates::Optional,
         &[b"h2", b"http/1.1"],
     )?;
     let address = options.listen;
@@ -89,6 +91,7 @@ pub async fn start(context: &Arc<Context>, tasks: &Tasks) -> Result<(), Error> {
         context: context.clone(),
         tasks: tasks.child(),
         streams: Arc::new(Semaphore::new(streaming::STREAMS_MAX)),
+        bearers: Arc::default(),
     };
     tasks.spawn_infallible(TaskKind::logged("kubelet server"), async move {
         let server = accept(shared, listener, Arc::new(config));
@@ -153,6 +156,11 @@ async fn answer(
 ) -> Response<Body> {
     let (context, tasks) = (&shared.context, &shared.tasks);
     let path = request.uri().path().to_owned();
+    let by_token = match caller {
+        Some(_) => None,
+        None => shared.bearers.caller(context, request.headers()).await,
+    };
+    let caller = caller.or(by_token.as_deref());
     if let Err((status, problem)) = access::judge(context, caller, request.method(), &path).await {
         return text(status, problem);
     }

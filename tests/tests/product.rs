@@ -4,6 +4,8 @@
 mod backups;
 #[path = "product/bad_input.rs"]
 mod bad_input;
+#[path = "product/controllers.rs"]
+mod controllers;
 #[path = "product/demonstration.rs"]
 mod demonstration;
 #[path = "product/manifests.rs"]

@@ -48,8 +48,7 @@ static PLUGINS: &[Plugin] = &[
     on("DefaultTolerationSeconds", &default_toleration_seconds::DefaultTolerationSeconds),
     off("ExtendedResourceToleration", &optional::ExtendedResourceToleration),
     on("DefaultStorageClass", &storage::DefaultStorageClass),
-    // On upstream: here nobody would take the finalizer away again.
-    off("StorageObjectInUseProtection", &storage::StorageObjectInUseProtection),
+    on("StorageObjectInUseProtection", &storage::StorageObjectInUseProtection),
     on("PersistentVolumeClaimResize", &storage::PersistentVolumeClaimResize),
     on("RuntimeClass", &runtime_class::RuntimeClass),
     on("CertificateApproval", &certificates::CertificateApproval),

@@ -89,7 +89,6 @@ pub fn cluster_roles() -> Vec<Value> {
             let key = format!("rbac.authorization.k8s.io/aggregate-to-{label}");
             meta["labels"][key] = "true".into();
         }
-        let mut rules = entry.rules.clone();
         let mut object = json!({
             "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": meta,
         });
@@ -97,24 +96,27 @@ pub fn cluster_roles() -> Vec<Value> {
             let key = format!("rbac.authorization.k8s.io/aggregate-to-{label}");
             object["aggregationRule"] =
                 json!({"clusterRoleSelectors": [{"matchLabels": {key: "true"}}]});
-            let parts = entries.iter().filter(|other| feeds(other, label, &entries));
-            rules.extend(parts.flat_map(|other| other.rules.clone()));
         }
-        object["rules"] = Value::Array(rules);
+        object["rules"] = Value::Array(rules(entry, &entries));
         object
     };
     entries.iter().map(role).collect()
 }
 
-/// Whether a role's rules end up in the aggregated role of `label`: view is part of edit, edit of
-/// admin.
-fn feeds(entry: &Entry, label: &str, entries: &[Entry]) -> bool {
-    let Some(target) = entry.aggregate_to else { return false };
-    target == label
-        || entries
-            .iter()
-            .filter(|other| other.aggregates == Some(target) && other.aggregate_to.is_some())
-            .any(|other| feeds(other, label, entries))
+/// A role's own rules, or those of its parts, in the order in which the controller that keeps them
+/// puts them: by the parts' names, each once.
+fn rules(entry: &Entry, entries: &[Entry]) -> Vec<Value> {
+    let Some(label) = entry.aggregates else { return entry.rules.clone() };
+    let feeds = |other: &&Entry| other.aggregate_to == Some(label) && other.name != entry.name;
+    let mut parts: Vec<&Entry> = entries.iter().filter(feeds).collect();
+    parts.sort_by_key(|part| part.name);
+    let mut all = Vec::new();
+    for rule in parts.into_iter().flat_map(|part| rules(part, entries)) {
+        if !all.contains(&rule) {
+            all.push(rule);
+        }
+    }
+    all
 }
 
 /// All default ClusterRoleBindings.

@@ -2,10 +2,18 @@
 
 use std::net::IpAddr;
 
+use kontiki_api::{
+    field::{Error, Path},
+    meta,
+};
+use serde_json::Value;
+
 use super::{
     declared::{Declared, PLAIN, WANTED},
     network_policy::cidr,
+    service::address_claim,
 };
+use crate::registry::Claim;
 
 /// The strategy of `servicecidrs`.
 pub(super) static RANGES: Declared = Declared {
@@ -57,5 +65,36 @@ pub(super) static ADDRESSES: Declared = Declared {
         check.fixed(&now, &was);
     },
     has_generation: true,
+    claims,
     ..PLAIN
 };
+
+/// Who writes an address by hand keeps Services from it. What is written beside a Service's own
+/// claim takes none.
+fn claims(address: &Value) -> Vec<Claim> {
+    const MANAGED_BY: &str = "ipaddress.kubernetes.io/managed-by";
+    let name = meta::name(address);
+    let Ok(ip) = name.parse() else { return Vec::new() };
+    if address["metadata"]["labels"][MANAGED_BY] == "ipallocator.k8s.io" {
+        return Vec::new();
+    }
+    let at = Path::new("metadata").child("name");
+    let taken = Error::invalid(&at, name, "provided IP is already allocated");
+    vec![Claim { key: address_claim(ip), taken }]
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_what_is_written_by_hand_is_claimed() {
+        let mut address = json!({"metadata": {"name": "10.43.0.9"}});
+        assert_eq!(claims(&address)[0].key, "clusterips/10.43.0.9");
+        address["metadata"]["labels"] =
+            json!({"ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io"});
+        assert!(claims(&address).is_empty());
+    }
+}

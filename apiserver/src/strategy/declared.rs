@@ -8,7 +8,7 @@ use super::{
     place::Place,
     value,
 };
-use crate::registry::{Context, Strategy, restore};
+use crate::registry::{Claim, Context, Strategy, restore};
 
 /// What is special about a kind. Everything left out is nothing special.
 pub(super) struct Declared {
@@ -34,6 +34,8 @@ pub(super) struct Declared {
     pub(super) creates_on_update: bool,
     /// Whether a write may leave out the resourceVersion.
     pub(super) unconditional: bool,
+    /// What it holds that nobody else may hold.
+    pub(super) claims: fn(&Value) -> Vec<Claim>,
     /// What to warn of, of an object and what it was before.
     pub(super) warnings: fn(&Place<'_>, Option<&Value>) -> Vec<String>,
 }
@@ -51,6 +53,7 @@ pub(super) const PLAIN: Declared = Declared {
     has_generation: false,
     creates_on_update: false,
     unconditional: true,
+    claims: |_| Vec::new(),
     warnings: |_, _| Vec::new(),
 };
 
@@ -98,6 +101,10 @@ impl Strategy for Declared {
 
     fn validate_name(&self, name: &str, prefix: bool) -> Vec<String> {
         check::name_with(self.name, name, prefix)
+    }
+
+    fn claims(&self, object: &Value) -> Vec<Claim> {
+        (self.claims)(object)
     }
 
     fn warnings(&self, object: &Value, old: Option<&Value>) -> Vec<String> {

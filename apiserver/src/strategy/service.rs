@@ -10,6 +10,7 @@ use kontiki_api::{
 };
 use serde_json::{Value, json};
 
+pub(super) use self::allocate::address_claim;
 use super::{check, value};
 use crate::registry::{self, Allocator, Claim, Context, Strategy};
 
@@ -112,7 +113,7 @@ impl Strategy for Services {
                 format!("failed to allocate IP {address}: provided IP is already allocated");
             let all = spec["clusterIPs"].clone();
             claims.push(Claim {
-                key: allocate::address_claim(address),
+                key: address_claim(address),
                 taken: Error::invalid(&at, all, detail),
             });
         }

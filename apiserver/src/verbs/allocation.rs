@@ -85,6 +85,15 @@ impl Allocator for Pools<'_> {
         &self.core.options.service_cidrs
     }
 
+    fn service_ranges(&self) -> Vec<IpNet> {
+        let mut ranges = self.service_cidrs().to_vec();
+        for range in self.core.in_namespace("networking.k8s.io", "servicecidrs", "") {
+            let added = usable(&range.value()).into_iter();
+            ranges.extend(added.filter(|range| !self.service_cidrs().contains(range)));
+        }
+        ranges
+    }
+
     fn node_ports(&self) -> RangeInclusive<u16> {
         self.core.options.node_ports.clone()
     }
@@ -95,5 +104,41 @@ impl Allocator for Pools<'_> {
 
     fn random_below(&self, bound: u64) -> u64 {
         rand::random_range(0..bound.max(1))
+    }
+}
+
+/// The ranges of a ServiceCIDR, if addresses may be taken from it.
+fn usable(object: &Value) -> Vec<IpNet> {
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let ready = list(&object["status"]["conditions"]);
+    if meta::is_deleting(object)
+        || !ready.iter().any(|one| one["type"] == "Ready" && one["status"] == "True")
+    {
+        return Vec::new();
+    }
+    list(&object["spec"]["cidrs"]).iter().filter_map(|cidr| cidr.as_str()?.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn ranges_are_used_while_they_are_ready() {
+        let range = |status: &str, deleting: Option<&str>| {
+            let mut object = json!({
+                "metadata": {}, "spec": {"cidrs": ["10.44.0.0/24"]},
+                "status": {"conditions": [{"type": "Ready", "status": status}]},
+            });
+            if let Some(deleting) = deleting {
+                object["metadata"]["deletionTimestamp"] = deleting.into();
+            }
+            usable(&object).len()
+        };
+        assert_eq!(range("True", None), 1);
+        assert_eq!(range("False", None), 0);
+        assert_eq!(range("True", Some("2026-01-01T00:00:00Z")), 0);
     }
 }

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use futures::Stream;
 use http::{Response, StatusCode};
 use kontiki_api::{Status, field};
+use kontiki_base::fence::PromptBookmarks;
 use kontiki_raft::types::Revision;
 use serde_json::{Value, json};
 use tokio::{sync::watch, time::Instant};
@@ -39,7 +40,8 @@ use crate::{
 const BATCH: usize = 256;
 /// Bytes gathered before they are handed to the socket.
 const CHUNK_BYTES: usize = 64 << 10;
-/// How often in-process caches learn of revisions that do not concern them, at most.
+/// In-process caches learn of a revision that does not concern them after this long, so that
+/// several share a bookmark.
 const PROMPT: Duration = Duration::from_millis(20);
 
 pub(super) async fn serve(
@@ -108,18 +110,27 @@ fn duration(core: &Core, exchange: &Exchange) -> Duration {
 
 /// How often to tell the revision while nothing happens; `None` is never.
 fn bookmarks(core: &Core, exchange: &Exchange, initial: bool) -> Option<Bookmarks> {
-    let prompt = exchange.wants_prompt_bookmarks();
-    if !prompt && !initial && !exchange.query.flag("allowWatchBookmarks") {
+    let prompt = exchange.prompt_bookmarks();
+    if prompt.is_none() && !initial && !exchange.query.flag("allowWatchBookmarks") {
         return None;
     }
     let interval = core.options.bookmark_interval;
-    Some(Bookmarks { prompt, interval, next: Instant::now() + interval })
+    let now = Instant::now();
+    Some(Bookmarks { prompt, interval, next: now + interval, last: now })
 }
 
 struct Bookmarks {
-    prompt: bool,
+    prompt: Option<PromptBookmarks>,
     interval: Duration,
     next: Instant,
+    last: Instant,
+}
+
+impl Bookmarks {
+    /// When the next revision may be told.
+    fn prompt_at(&self) -> Option<Instant> {
+        Some(self.last + self.prompt?.every)
+    }
 }
 
 /// Where a watch begins.
@@ -245,14 +256,14 @@ impl Watcher {
     /// Waits for something to do; false when the watch is over.
     async fn wait(&mut self) -> bool {
         let bookmark = self.bookmarks.as_ref().map(|bookmarks| bookmarks.next);
-        let prompt = self.bookmarks.as_ref().is_some_and(|bookmarks| bookmarks.prompt);
+        let told_with = self.bookmarks.as_ref().and_then(Bookmarks::prompt_at);
         let bookmark = bookmark.unwrap_or(self.deadline).min(self.deadline);
         let told = self.told;
         let moved = async {
-            if prompt {
+            if let Some(at) = told_with {
                 let _ = self.moved.wait_for(|revision| *revision > told).await;
                 // Whatever else moves the revision meanwhile is told with the same bookmark.
-                tokio::time::sleep(PROMPT).await;
+                tokio::time::sleep_until(at.max(Instant::now() + PROMPT)).await;
             } else {
                 std::future::pending::<()>().await;
             }
@@ -333,13 +344,14 @@ impl Watcher {
     fn bookmark(&mut self, passed: Revision, idle: bool) -> Option<Bytes> {
         let bookmarks = self.bookmarks.as_mut()?;
         let due = Instant::now() >= bookmarks.next;
-        if !due || passed <= self.told && !bookmarks.prompt && !idle {
+        if !due || passed <= self.told && bookmarks.prompt.is_none() && !idle {
             return None;
         }
         bookmarks.next = Instant::now() + bookmarks.interval;
-        if passed <= self.told && bookmarks.prompt {
+        if passed <= self.told && bookmarks.prompt.is_some() {
             return None;
         }
+        bookmarks.last = Instant::now();
         self.told = self.told.max(passed);
         Some(self.bookmark_line(self.told, false))
     }

@@ -100,3 +100,52 @@ async fn a_limit_range_fills_in_and_refuses() {
     );
     cluster.stop().await;
 }
+
+#[tokio::test]
+async fn pods_have_the_priority_of_their_class_or_of_the_default_one() {
+    const CLASSES: &str = "/apis/scheduling.k8s.io/v1/priorityclasses";
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    account(&admin).await;
+    let pod = |name: &str, class: &str| {
+        let mut pod = pod(name);
+        pod["spec"]["priorityClassName"] = class.into();
+        pod
+    };
+    let priority = |answer: &Value| {
+        let spec = &answer["spec"];
+        format!("{} {} {}", spec["priorityClassName"], spec["priority"], spec["preemptionPolicy"])
+    };
+    assert_eq!(
+        admin.create(PODS, &pod("a", "no")).await.refusal(),
+        "403 Forbidden: pods \"a\" is forbidden: no PriorityClass with name no was found"
+    );
+    let none = admin.create(PODS, &pod("none", "")).await.ok();
+    assert_eq!(priority(&none), "null 0 \"PreemptLowerPriority\"");
+    let class = |name: &str, default: bool| json!({"metadata": {"name": name}, "value": 5, "globalDefault": default, "preemptionPolicy": "Never"});
+    admin.create(CLASSES, &class("quiet", true)).await.ok();
+    let named = admin.create(PODS, &pod("named", "system-node-critical")).await.ok();
+    assert_eq!(priority(&named), "\"system-node-critical\" 2000001000 \"PreemptLowerPriority\"");
+    let default = admin.create(PODS, &pod("default", "")).await.ok();
+    assert_eq!(priority(&default), "\"quiet\" 5 \"Never\"");
+    assert_eq!(
+        admin.create(CLASSES, &class("loud", true)).await.refusal(),
+        "403 Forbidden: priorityclasses.scheduling.k8s.io \"loud\" is forbidden: PriorityClass \
+         quiet is already marked as default. Only one default can exist"
+    );
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn claims_and_volumes_are_protected_from_the_start() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let claim = json!({
+        "metadata": {"name": "c"},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+    });
+    let path = "/api/v1/namespaces/default/persistentvolumeclaims";
+    let created = admin.create(path, &claim).await.ok();
+    assert_eq!(created["metadata"]["finalizers"], json!(["kubernetes.io/pvc-protection"]));
+    cluster.stop().await;
+}

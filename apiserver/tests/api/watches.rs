@@ -66,7 +66,7 @@ async fn prompt_bookmarks_follow_writes_of_other_kinds() {
     let mut request = Request::get("/api/v1/pods?watch=true&allowWatchBookmarks=true")
         .body(Full::new(Bytes::new()))
         .unwrap();
-    request.extensions_mut().insert(PromptBookmarks);
+    request.extensions_mut().insert(PromptBookmarks { every: std::time::Duration::ZERO });
     let mut watch = admin.watch_request(request).await;
     let written = admin.create(CONFIG_MAPS, &config_map("a")).await.revision;
     loop {

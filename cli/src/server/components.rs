@@ -51,6 +51,7 @@ fn controller_options(config: &Server, prepared: &Prepared) -> kontiki_controlle
         node_monitor_grace_period: config.node_monitor_grace_period,
         cluster_cidrs: cluster.cluster_cidr.clone(),
         service_cluster_ip_ranges: cluster.service_cidr.clone(),
+        signer: Some(prepared.secrets.cluster.authority()),
         root_ca: prepared.secrets.cluster.roots().pem,
         ..kontiki_controllers::Options::default()
     }

@@ -24,7 +24,7 @@ pub(super) fn zone_of(node: &Node) -> Option<&str> {
 ///
 /// A pod leaves rotation the moment its deletion is requested, not when it is gone: it is
 /// terminating and no longer ready, whatever its own condition says, but may still be serving.
-pub(super) fn of(
+pub(crate) fn of(
     world: &World,
     service: &Service,
     pod: &Pod,
@@ -82,7 +82,7 @@ fn family(address: &str) -> Option<&'static str> {
 }
 
 /// Whether two versions of a pod make different endpoints.
-pub(super) fn differs(old: &Pod, new: &Pod) -> bool {
+pub(crate) fn differs(old: &Pod, new: &Pod) -> bool {
     let essence = |pod: &Pod| {
         let ips: Vec<String> = addresses(pod).map(str::to_owned).collect();
         (

@@ -7,20 +7,16 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::{
-    api::{
-        core::v1::Service,
-        discovery::v1::{Endpoint, EndpointPort, EndpointSlice},
-    },
+    api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice},
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
-use kontiki_api::Object;
 
-use super::{ENDPOINTS_MAX, Group, HEADLESS, MANAGED_BY, MANAGER, SERVICE_NAME};
-use crate::action::{Action, Target, controller_reference};
+use super::{ENDPOINTS_MAX, Group};
+use crate::action::{Action, Target};
 
-/// The writes that turn `existing` into slices with exactly the wanted endpoints.
-pub(super) fn plan(
-    service: &Service,
+/// The writes that turn `existing` into slices of this metadata with exactly the wanted endpoints.
+pub(crate) fn plan(
+    metadata: &ObjectMeta,
     existing: &[&EndpointSlice],
     groups: Vec<(Group, Vec<Endpoint>)>,
 ) -> Vec<Action> {
@@ -35,7 +31,7 @@ pub(super) fn plan(
                 own.push(slice);
             }
         }
-        fill(service, &group, endpoints, &own, &mut actions, &mut surplus);
+        fill(metadata, &group, endpoints, &own, &mut actions, &mut surplus);
     }
     let strangers = existing.iter().zip(used).filter(|(_, used)| !used).map(|(slice, _)| *slice);
     surplus.extend(strangers);
@@ -60,7 +56,7 @@ fn same_ports(a: &[EndpointPort], b: &[EndpointPort]) -> bool {
 type Filled<'a> = (&'a EndpointSlice, Vec<Endpoint>, bool);
 
 fn fill<'a>(
-    service: &Service,
+    metadata: &ObjectMeta,
     group: &Group,
     endpoints: Vec<Endpoint>,
     own: &[&'a EndpointSlice],
@@ -95,13 +91,13 @@ fn fill<'a>(
     let created = !rest.is_empty();
     while !rest.is_empty() {
         let batch = rest.split_off(rest.len().saturating_sub(ENDPOINTS_MAX));
-        actions.push(Action::create(&slice(service, group, batch)));
+        actions.push(Action::create(&slice(metadata, group, batch)));
     }
-    write(service, group, (filled, created), actions, surplus);
+    write(metadata, group, (filled, created), actions, surplus);
 }
 
 fn write<'a>(
-    service: &Service,
+    metadata: &ObjectMeta,
     group: &Group,
     (filled, created): (Vec<Filled<'a>>, bool),
     actions: &mut Vec<Action>,
@@ -109,7 +105,7 @@ fn write<'a>(
 ) {
     let all_empty = filled.iter().all(|(_, endpoints, _)| endpoints.is_empty());
     if filled.is_empty() && !created {
-        actions.push(Action::create(&slice(service, group, Vec::new())));
+        actions.push(Action::create(&slice(metadata, group, Vec::new())));
         return;
     }
     let mut placeholder = all_empty && !created;
@@ -118,10 +114,13 @@ fn write<'a>(
             surplus.push(observed);
             continue;
         }
-        let wanted = slice(service, group, endpoints);
+        let wanted = slice(metadata, group, endpoints);
         let mut updated = observed.clone();
         updated.metadata.labels = wanted.metadata.labels;
         updated.metadata.owner_references = wanted.metadata.owner_references;
+        if wanted.metadata.annotations.is_some() {
+            updated.metadata.annotations = wanted.metadata.annotations;
+        }
         let empty = wanted.endpoints.as_ref().is_none_or(Vec::is_empty);
         let emptied = empty && observed.endpoints.as_ref().is_none_or(Vec::is_empty);
         if !emptied {
@@ -140,25 +139,9 @@ fn identity(endpoint: &Endpoint) -> String {
     uid.unwrap_or_else(|| endpoint.addresses.join(","))
 }
 
-fn slice(service: &Service, group: &Group, endpoints: Vec<Endpoint>) -> EndpointSlice {
-    let mut labels = service.metadata.labels.clone().unwrap_or_default();
-    let headless =
-        service.spec.as_ref().and_then(|spec| spec.cluster_ip.as_deref()) == Some("None");
-    if headless {
-        labels.insert(HEADLESS.to_owned(), String::new());
-    } else {
-        labels.remove(HEADLESS);
-    }
-    labels.insert(SERVICE_NAME.to_owned(), service.name().to_owned());
-    labels.insert(MANAGED_BY.to_owned(), MANAGER.to_owned());
+fn slice(metadata: &ObjectMeta, group: &Group, endpoints: Vec<Endpoint>) -> EndpointSlice {
     EndpointSlice {
-        metadata: ObjectMeta {
-            generate_name: Some(format!("{}-", service.name())),
-            namespace: Some(service.namespace().to_owned()),
-            labels: Some(labels),
-            owner_references: Some(vec![controller_reference(service)]),
-            ..ObjectMeta::default()
-        },
+        metadata: metadata.clone(),
         address_type: group.address_type.to_owned(),
         endpoints: Some(endpoints),
         ports: Some(group.ports.clone()),

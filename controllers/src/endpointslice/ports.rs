@@ -10,7 +10,7 @@ use k8s_openapi::{
 
 /// The Service's ports as this pod has them, in the Service's order. A named port that the pod
 /// does not have is left out.
-pub(super) fn resolve(service: &Service, pod: &Pod) -> Vec<EndpointPort> {
+pub(crate) fn resolve(service: &Service, pod: &Pod) -> Vec<EndpointPort> {
     let ports = service.spec.as_ref().and_then(|spec| spec.ports.as_ref());
     ports
         .into_iter()

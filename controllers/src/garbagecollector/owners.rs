@@ -13,12 +13,22 @@ pub(super) struct Owners {
     pub dangling: Vec<String>,
     /// Uids of those that wait for their dependents to go first.
     pub waiting: Vec<String>,
+    /// Those that are in another namespace than the dependent.
+    pub elsewhere: Vec<OwnerReference>,
+    /// Whether a dependent without namespace names an owner that must have one.
+    pub impossible: bool,
 }
 
 impl Owners {
     /// Sorts the owners; or says which kinds must be seen up to which revision first.
     pub(super) fn observe(world: &World, entry: &Entry) -> Result<Owners, Vec<(Kind, u64)>> {
-        let mut owners = Owners { solid: false, dangling: Vec::new(), waiting: Vec::new() };
+        let mut owners = Owners {
+            solid: false,
+            dangling: Vec::new(),
+            waiting: Vec::new(),
+            elsewhere: Vec::new(),
+            impossible: false,
+        };
         let mut awaits = Vec::new();
         let revision: u64 = entry.resource_version.parse().unwrap_or(0);
         for owner in &entry.owners {
@@ -26,6 +36,19 @@ impl Owners {
                 owners.solid = true;
                 continue;
             };
+            if kind.namespaced() && entry.key.namespace.is_empty() {
+                owners.impossible = true;
+                owners.elsewhere.push(owner.clone());
+                continue;
+            }
+            let found = world.graph.by_uid(&owner.uid);
+            if found.is_some_and(|found| {
+                found.kind == kind
+                    && kind.namespaced()
+                    && found.key.namespace != entry.key.namespace
+            }) {
+                owners.elsewhere.push(owner.clone());
+            }
             match find(world, entry, owner, kind) {
                 Some(found) if found.deleting && found.has_finalizer(FOREGROUND) => {
                     // Without blockOwnerDeletion the owner does not wait for this one, but it

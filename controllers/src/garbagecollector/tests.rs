@@ -61,7 +61,38 @@ fn owners_of_unknown_kinds_and_other_namespaces() {
         pod p owner=Secret/s
         ",
         "Pod/p",
-        &expect!["delete Pod p Background"],
+        &expect![[r#"
+            delete Pod p Background
+            OwnerRefInvalidNamespace: ownerRef [v1/Secret, namespace: default, name: s, uid: Secret/s] does not exist in namespace "default""#]],
+    );
+    check(
+        "
+        secret s
+        node n owner=Secret/s
+        ",
+        "Node/n",
+        &expect![[r#"
+            OwnerRefInvalidNamespace: ownerRef [v1/Secret, namespace: , name: s, uid: Secret/s] does not exist in namespace ""
+            because it is of the whole cluster and cannot be owned by what is in a namespace"#]],
+    );
+}
+
+#[test]
+fn owners_of_all_built_in_kinds_take_what_is_theirs_along() {
+    check("pod p owner=Job/j", "Pod/p", &expect!["delete Pod p Background"]);
+    check("Job j\npod p owner=Job/j", "Pod/p", &expect!["because an owner is there"]);
+    check("pod p owner=DaemonSet/d", "Pod/p", &expect!["delete Pod p Background"]);
+}
+
+#[test]
+fn what_waits_for_its_dependents_waits_until_all_can_have_been_seen() {
+    let mut world = testing::world("replicaset web-a deleting finalizers=orphan");
+    world.set_passed(Kind::Pod, Box::new(|| 50));
+    testing::check(
+        &plan(&world, "ReplicaSet/web-a"),
+        &expect![[r#"
+            because dependents may not have been seen yet
+            awaits Pod at 101"#]],
     );
 }
 

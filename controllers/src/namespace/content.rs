@@ -14,8 +14,10 @@ const PAGE: u32 = 500;
 pub struct Content {
     /// Per resource that has objects.
     pub(crate) rows: Vec<Row>,
-    /// Resources that could not be looked at.
+    /// Groups of which it is not known what they serve.
     pub(crate) failures: Vec<String>,
+    /// Resources that could not be listed.
+    pub(crate) unlisted: Vec<String>,
 }
 
 /// The objects of one resource.
@@ -41,9 +43,28 @@ impl Content {
         self.rows.iter().all(|row| row.remaining == 0)
     }
 
+    /// Whether nothing is left, as far as everything could be looked at.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.is_empty() && self.failures.is_empty() && self.unlisted.is_empty()
+    }
+
+    /// What keeps us from knowing all resources.
+    pub(crate) fn describe_failures(&self) -> Option<String> {
+        let mut failures = self.failures.clone();
+        failures.sort();
+        (!failures.is_empty()).then(|| {
+            format!(
+                "Discovery failed for some groups, {} failing: unable to retrieve the complete \
+                 list of server APIs: {}",
+                failures.len(),
+                failures.join(", ")
+            )
+        })
+    }
+
     /// `pods. has 2 resource instances`, for all that remain.
     pub(crate) fn describe_remaining(&self) -> Option<String> {
-        let parts: Vec<String> = self
+        let mut parts: Vec<String> = self
             .rows
             .iter()
             .filter(|row| row.remaining > 0)
@@ -52,6 +73,7 @@ impl Content {
                 format!("{plural}.{group} has {} resource instances", row.remaining)
             })
             .collect();
+        parts.sort();
         (!parts.is_empty()).then(|| format!("Some resources are remaining: {}", parts.join(", ")))
     }
 
@@ -102,8 +124,17 @@ struct ResourceRow {
     verbs: Vec<String>,
 }
 
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ListMetadata {
+    #[serde(default)]
+    remaining_item_count: usize,
+}
+
 #[derive(Deserialize)]
 struct ObjectList {
+    #[serde(default)]
+    metadata: ListMetadata,
     #[serde(default)]
     items: Option<Vec<ObjectRow>>,
 }
@@ -135,7 +166,7 @@ pub(crate) async fn survey(
             // Its definition went away meanwhile, and its objects with it.
             Err(error) if error.is_not_found() => {}
             Err(error) if error.is_transient() => return Err(error),
-            Err(error) => content.failures.push(format!("{}: {error}", resource.plural)),
+            Err(error) => content.unlisted.push(format!("{}: {error}", resource.plural)),
         }
     }
     Ok(content)
@@ -148,7 +179,8 @@ fn row(resource: Resource, list: ObjectList) -> Option<Row> {
         *finalizers.entry(name.clone()).or_default() += 1;
     }
     let undeleted = items.iter().filter(|item| item.metadata.deletion_timestamp.is_none()).count();
-    Some(Row { resource, remaining: items.len(), undeleted, finalizers })
+    let remaining = items.len() + list.metadata.remaining_item_count;
+    Some(Row { resource, remaining, undeleted, finalizers })
 }
 
 /// All namespaced resources that can be listed and deleted.

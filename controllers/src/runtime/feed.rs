@@ -1,29 +1,40 @@
 //! Feeding the world from informers, and waking controllers by what changes.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use k8s_openapi::{
     api::{
         apps::v1::{Deployment, ReplicaSet},
         coordination::v1::Lease,
-        core::v1::{ConfigMap, Namespace, Node, Pod, Secret, Service, ServiceAccount},
+        core::v1::{ConfigMap, Namespace, Node, Pod, Service},
         discovery::v1::EndpointSlice,
-        rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding},
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
-use kontiki_api::{Object, typed::DecodeError};
+use kontiki_api::{
+    Object,
+    typed::{self, DecodeError},
+};
 use kontiki_base::tasks::Tasks;
 use kontiki_client::{Client, Informer, ListOptions, Store};
 use parking_lot::RwLock;
+use serde_json::{Value, json};
 
 use super::worker::{Caches, Loop};
 use crate::{
     controller::Keys,
     serviceaccount::ROOT_CA,
-    world::{Cached, Change, Delta, Kind, World},
+    tokencleaner::is_bootstrap_token,
+    world::{
+        Cached, CertificateSigningRequest, Change, ClusterRole, Delta, Endpoints, IPAddress, Job,
+        Kind, PersistentVolume, PersistentVolumeClaim, PodDisruptionBudget, ReplicationController,
+        Secret, ServiceCIDR, StatefulSet, VolumeAttributesClass, World,
+    },
 };
+
+/// Kinds that only the garbage collector asks for need not follow the store so closely.
+const METADATA_BOOKMARKS: Duration = Duration::from_millis(100);
 
 /// An object without the parts that no controller looks at; shared with the world.
 #[derive(Clone, Debug)]
@@ -48,26 +59,26 @@ impl Trim for ConfigMap {
 
 impl Trim for Secret {
     fn trim(&mut self) {
-        *self = Secret { metadata: bare(&self.metadata), ..Secret::default() };
+        if !is_bootstrap_token(self) {
+            *self = Secret::new(bare(self.metadata()), Value::Null);
+        }
     }
 }
 
 macro_rules! trim {
-    (managed fields: $($kept:ident)*; all but metadata: $($bare:ident)*) => {
+    (managed fields: $($kept:ident)*; loose: $($loose:ident)*) => {
         $(impl Trim for $kept {})*
-        $(impl Trim for $bare {
-            fn trim(&mut self) {
-                let metadata = bare(&self.metadata);
-                *self = <$bare>::default();
-                self.metadata = metadata;
-            }
+        $(impl Trim for $loose {
+            fn trim(&mut self) {}
         })*
     };
 }
 
 trim! {
     managed fields: Deployment EndpointSlice Lease Namespace Node Pod ReplicaSet Service;
-    all but metadata: ClusterRole ClusterRoleBinding Role RoleBinding ServiceAccount
+    loose: CertificateSigningRequest ClusterRole Endpoints IPAddress Job PersistentVolume
+        PersistentVolumeClaim PodDisruptionBudget ReplicationController ServiceCIDR StatefulSet
+        VolumeAttributesClass
 }
 
 /// Metadata as the graph needs it.
@@ -88,10 +99,10 @@ impl<T: Trim> Object for Trimmed<T> {
     fn encode(&self) -> Vec<u8> {
         self.0.encode()
     }
-    fn read(value: &serde_json::Value) -> Result<Self, DecodeError> {
+    fn read(value: &Value) -> Result<Self, DecodeError> {
         T::read(value).map(Trimmed::of)
     }
-    fn to_value(&self) -> serde_json::Value {
+    fn to_value(&self) -> Value {
         self.0.to_value()
     }
     fn metadata(&self) -> &ObjectMeta {
@@ -106,6 +117,38 @@ impl<T: Trim> Trimmed<T> {
     fn of(mut object: T) -> Trimmed<T> {
         object.trim();
         Trimmed(Arc::new(object))
+    }
+}
+
+/// The metadata of an object of whatever kind: what the graph needs of those that no controller
+/// looks at.
+#[derive(Clone, Debug)]
+struct Shell(ObjectMeta);
+
+impl Object for Shell {
+    const GROUP: &'static str = "meta.k8s.io";
+    const VERSION: &'static str = "v1";
+    const KIND: &'static str = "PartialObjectMetadata";
+    const RESOURCE: &'static str = "";
+    const NAMESPACED: bool = true;
+
+    fn decode(json: &[u8]) -> Result<Self, DecodeError> {
+        typed::decode_metadata(json).map(|metadata| Shell(bare(&metadata)))
+    }
+    fn encode(&self) -> Vec<u8> {
+        self.to_value().to_string().into_bytes()
+    }
+    fn read(value: &Value) -> Result<Self, DecodeError> {
+        typed::metadata(value).map(|metadata| Shell(bare(&metadata)))
+    }
+    fn to_value(&self) -> Value {
+        json!({ "metadata": typed::metadata_value(&self.0) })
+    }
+    fn metadata(&self) -> &ObjectMeta {
+        &self.0
+    }
+    fn metadata_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.0
     }
 }
 
@@ -130,12 +173,24 @@ impl Feed {
         self.typed::<Pod>(|_| true);
         self.typed::<ReplicaSet>(|_| true);
         self.typed::<Service>(|_| true);
-        self.metadata_only::<ClusterRole>(Kind::ClusterRole);
-        self.metadata_only::<ClusterRoleBinding>(Kind::ClusterRoleBinding);
-        self.metadata_only::<Role>(Kind::Role);
-        self.metadata_only::<RoleBinding>(Kind::RoleBinding);
-        self.metadata_only::<Secret>(Kind::Secret);
-        self.metadata_only::<ServiceAccount>(Kind::ServiceAccount);
+        self.typed::<CertificateSigningRequest>(|_| true);
+        self.typed::<ClusterRole>(|_| true);
+        self.typed::<Endpoints>(|_| true);
+        self.typed::<IPAddress>(|_| true);
+        self.typed::<Job>(|_| true);
+        self.typed::<PersistentVolume>(|_| true);
+        self.typed::<PersistentVolumeClaim>(|_| true);
+        self.typed::<PodDisruptionBudget>(|_| true);
+        self.typed::<ReplicationController>(|_| true);
+        self.typed::<Secret>(is_bootstrap_token);
+        self.typed::<ServiceCIDR>(|_| true);
+        self.typed::<StatefulSet>(|_| true);
+        self.typed::<VolumeAttributesClass>(|_| true);
+        let rest: Vec<Kind> =
+            Kind::ALL.iter().copied().filter(|kind| !self.caches.contains_key(kind)).collect();
+        for kind in rest {
+            self.metadata_only(kind);
+        }
     }
 
     /// A kind of which objects are kept, at least those that `keep` tells.
@@ -176,21 +231,24 @@ impl Feed {
     }
 
     /// A kind of which only the graph knows.
-    fn metadata_only<T: Trim>(&mut self, kind: Kind) {
-        let store = self.informer::<T>(kind);
+    fn metadata_only(&mut self, kind: Kind) {
+        let client = self.client.with_bookmarks_every(METADATA_BOOKMARKS);
+        let path = kind.resource().path("", "", None);
+        let store: Store<Shell> =
+            Informer::follow(client, path, ListOptions::default(), &self.tasks);
+        self.register(kind, &store);
         let (world, loops) = (self.world.clone(), self.loops.clone());
         store.on_change(move |change| {
             let mut world = world.write();
             match &change.new {
-                Some(object) => world.graph.upsert(kind, &change.key, object.metadata()),
+                Some(shell) => world.graph.upsert(kind, &change.key, &shell.0),
                 None => {
                     world.graph.remove(kind, &change.key);
                 }
             }
-            let delta = Delta {
-                old: change.old.as_ref().map(|object| object.0.metadata()),
-                new: change.new.as_ref().map(|object| object.0.metadata()),
-            };
+            let metadata = |shell: &Option<Arc<Shell>>| shell.as_ref().map(|shell| shell.0.clone());
+            let (old, new) = (metadata(&change.old), metadata(&change.new));
+            let delta = Delta { old: old.as_ref(), new: new.as_ref() };
             wake(&loops, &world, &Change::Other(kind, delta));
         });
     }
@@ -198,10 +256,14 @@ impl Feed {
     fn informer<T: Trim>(&mut self, kind: Kind) -> Store<Trimmed<T>> {
         let store: Store<Trimmed<T>> =
             Informer::start(self.client.clone(), ListOptions::default(), &self.tasks);
+        self.register(kind, &store);
+        store
+    }
+
+    fn register<T: Object>(&mut self, kind: Kind, store: &Store<T>) {
         let progress = store.clone();
         self.world.write().set_passed(kind, Box::new(move || progress.revision()));
         self.caches.insert(kind, Box::new(store.clone()));
-        store
     }
 }
 

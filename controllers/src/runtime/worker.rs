@@ -8,10 +8,12 @@ use std::{
 };
 
 use futures::FutureExt;
+use http::Method;
 use jiff::Timestamp;
 use kontiki_base::tasks::panic_message;
 use kontiki_client::{Client, Error, EventRecorder, store::Progress};
 use parking_lot::{Mutex, RwLock};
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{
@@ -20,8 +22,8 @@ use super::{
 };
 use crate::{
     action::{Context, Failure, Plan},
-    controller::Controller,
-    namespace::content::{self, Content},
+    controller::{Answers, Controller, Question},
+    namespace::content,
     world::{Key, Kind, World},
 };
 
@@ -107,14 +109,14 @@ async fn attempt(
         }
         of.unsettled.lock().remove(key);
     }
-    let surveyed = match observe(of, shared, client, key).await {
-        Ok(surveyed) => surveyed,
+    let answers = match observe(of, shared, client, key).await {
+        Ok(answers) => answers,
         Err(error) => {
             tracing::debug!(controller = of.controller.name(), %key, "not observed: {error}");
             return Done::Retry;
         }
     };
-    let plan = decide(of, shared, key, surveyed.as_ref());
+    let plan = decide(of, shared, key, &answers);
     if !plan.reasons.is_empty() {
         let reasons = plan.reasons.join("; ");
         tracing::trace!(controller = of.controller.name(), %key, "waits: {reasons}");
@@ -128,22 +130,44 @@ async fn attempt(
     settle(of, shared, key, outcome, recheck, awaits).await
 }
 
-async fn observe(
-    of: &Loop,
-    shared: &Shared,
-    client: &Client,
-    key: &Key,
-) -> Result<Option<Content>, Error> {
-    let namespace = of.controller.surveys(&shared.world.read(), key);
-    match namespace {
-        Some(namespace) => content::survey(client, &namespace).await.map(Some),
-        None => Ok(None),
+async fn observe(of: &Loop, shared: &Shared, client: &Client, key: &Key) -> Result<Answers, Error> {
+    let question = of.controller.asks(&shared.world.read(), key);
+    match question {
+        None => Ok(Answers::default()),
+        Some(Question::Content(namespace)) => {
+            let content = Some(content::survey(client, &namespace).await?);
+            Ok(Answers { content, ..Answers::default() })
+        }
+        Some(Question::Access(reviews)) => {
+            let mut answers = Answers::default();
+            for review in reviews {
+                answers.allowed.push(is_allowed(client, &review).await?);
+            }
+            Ok(answers)
+        }
     }
 }
 
-fn decide(of: &Loop, shared: &Shared, key: &Key, content: Option<&Content>) -> Plan {
+async fn is_allowed(client: &Client, spec: &Value) -> Result<bool, Error> {
+    const PATH: &str = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
+    let review = json!({
+        "apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": spec,
+    });
+    let body = ("application/json", review.to_string().into_bytes());
+    let answer = client.call(Method::POST, PATH, Some(body)).await?;
+    let answered: Value = serde_json::from_slice(&answer.body)
+        .map_err(|error| Error::InvalidRequest(format!("{PATH}: {error}")))?;
+    Ok(answered["status"]["allowed"] == true)
+}
+
+fn decide(of: &Loop, shared: &Shared, key: &Key, answers: &Answers) -> Plan {
     let failure = of.failures.lock().get(key).cloned();
-    let context = Context { now: Timestamp::now(), last_failure: failure.as_ref(), content };
+    let context = Context {
+        now: Timestamp::now(),
+        last_failure: failure.as_ref(),
+        content: answers.content.as_ref(),
+        allowed: &answers.allowed,
+    };
     of.controller.plan(&shared.world.read(), key, context)
 }
 

@@ -22,7 +22,11 @@ use super::{
 };
 use crate::{
     action::{Action, Plan, Target, Write},
-    world::{Cached, Key, Kind, World},
+    world::{
+        Cached, CertificateSigningRequest, ClusterRole, Endpoints, IPAddress, Job, Key, Kind,
+        PersistentVolume, PersistentVolumeClaim, PodDisruptionBudget, ReplicationController,
+        Secret, ServiceCIDR, StatefulSet, VolumeAttributesClass, World,
+    },
 };
 
 /// The API server and the world it feeds.
@@ -92,6 +96,21 @@ impl Fake {
                 Kind::Pod => self.tell::<Pod>(&object, gone),
                 Kind::ReplicaSet => self.tell::<ReplicaSet>(&object, gone),
                 Kind::Service => self.tell::<Service>(&object, gone),
+                Kind::CertificateSigningRequest => {
+                    self.tell::<CertificateSigningRequest>(&object, gone);
+                }
+                Kind::ClusterRole => self.tell::<ClusterRole>(&object, gone),
+                Kind::Endpoints => self.tell::<Endpoints>(&object, gone),
+                Kind::IPAddress => self.tell::<IPAddress>(&object, gone),
+                Kind::Job => self.tell::<Job>(&object, gone),
+                Kind::PersistentVolume => self.tell::<PersistentVolume>(&object, gone),
+                Kind::PersistentVolumeClaim => self.tell::<PersistentVolumeClaim>(&object, gone),
+                Kind::PodDisruptionBudget => self.tell::<PodDisruptionBudget>(&object, gone),
+                Kind::ReplicationController => self.tell::<ReplicationController>(&object, gone),
+                Kind::Secret => self.tell::<Secret>(&object, gone),
+                Kind::ServiceCIDR => self.tell::<ServiceCIDR>(&object, gone),
+                Kind::StatefulSet => self.tell::<StatefulSet>(&object, gone),
+                Kind::VolumeAttributesClass => self.tell::<VolumeAttributesClass>(&object, gone),
                 _ if gone => drop(self.world.graph.remove(kind, &key_of(&object))),
                 _ => {
                     let metadata = json!({ "metadata": object["metadata"] });
@@ -129,8 +148,8 @@ impl Fake {
             Write::Create { object, .. } => self.objects.create(kind, object, now),
             Write::Patch { target, subresource, mut patch } => {
                 assert!(
-                    subresource == Some("status") || patch.get("status").is_none(),
-                    "a status is written by its subresource only"
+                    subresource.is_some() || patch.get("status").is_none(),
+                    "a status is written by a subresource only"
                 );
                 patch["metadata"]["uid"] = json!(target.uid);
                 if !target.resource_version.is_empty() {

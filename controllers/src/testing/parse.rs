@@ -39,7 +39,14 @@ impl<'a> Attributes<'a> {
 }
 
 /// The kind and object that a line describes.
+///
+/// Kinds without words of their own are called by their names, and described by JSON behind.
 pub(super) fn line(line: &str) -> (Kind, Value) {
+    let (line, body) = match line.find('{') {
+        Some(at) => line.split_at(at),
+        None => (line, "{}"),
+    };
+    let body: Value = serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {body}"));
     let mut words = line.split_whitespace();
     let kind = words.next().expect("a kind");
     let name = words.next().expect("a name");
@@ -57,10 +64,25 @@ pub(super) fn line(line: &str) -> (Kind, Value) {
         "secret" => (Kind::Secret, json!({})),
         "serviceaccount" => (Kind::ServiceAccount, json!({})),
         "configmap" => (Kind::ConfigMap, json!({"data": attributes.pairs("data")})),
-        other => panic!("unknown kind {other:?} in {line:?}"),
+        other => {
+            let kind = Kind::ALL.iter().find(|kind| format!("{kind:?}") == other);
+            (*kind.unwrap_or_else(|| panic!("unknown kind {other:?} in {line:?}")), json!({}))
+        }
     };
+    merge(&mut object, &body);
     metadata(kind, name, &attributes, &mut object);
     (kind, object)
+}
+
+fn merge(object: &mut Value, body: &Value) {
+    match (object, body) {
+        (Value::Object(object), Value::Object(body)) => {
+            for (name, value) in body {
+                merge(object.entry(name.as_str()).or_insert(Value::Null), value);
+            }
+        }
+        (object, body) => *object = body.clone(),
+    }
 }
 
 fn metadata(kind: Kind, name: &str, attributes: &Attributes<'_>, object: &mut Value) {
@@ -97,7 +119,8 @@ fn owner(kind: Kind, text: &str) -> Value {
     let default = if kind == Kind::ReplicaSet { "Deployment" } else { "ReplicaSet" };
     let (owner_kind, name) = text.split_once('/').unwrap_or((default, text));
     let api_version = match owner_kind {
-        "Deployment" | "ReplicaSet" => "apps/v1",
+        "Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet" => "apps/v1",
+        "Job" => "batch/v1",
         "Widget" => "example.com/v1",
         _ => "v1",
     };

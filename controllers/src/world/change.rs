@@ -13,7 +13,11 @@ use k8s_openapi::{
 };
 use kontiki_api::Object;
 
-use super::{Cached, Kind, Table, World};
+use super::{
+    Cached, CertificateSigningRequest, ClusterRole, Endpoints, IPAddress, Job, Kind,
+    PersistentVolume, PersistentVolumeClaim, PodDisruptionBudget, ReplicationController, Secret,
+    ServiceCIDR, StatefulSet, Table, VolumeAttributesClass, World,
+};
 
 /// An object before and after.
 #[derive(Debug)]
@@ -92,13 +96,26 @@ macro_rules! changes {
 }
 
 changes! {
+    CertificateSigningRequest signing_requests;
+    ClusterRole cluster_roles;
     ConfigMap config_maps;
     Deployment deployments;
+    Endpoints endpoints;
     EndpointSlice endpoint_slices;
+    IPAddress addresses;
+    Job jobs;
     Lease leases;
     Namespace namespaces;
     Node nodes;
+    PersistentVolume volumes;
+    PersistentVolumeClaim claims;
     Pod pods;
+    PodDisruptionBudget budgets;
     ReplicaSet replica_sets;
+    ReplicationController replication_controllers;
+    Secret secrets;
     Service services;
+    ServiceCIDR service_ranges;
+    StatefulSet stateful_sets;
+    VolumeAttributesClass attribute_classes;
 }

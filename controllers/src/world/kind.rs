@@ -88,21 +88,51 @@ macro_rules! kinds {
 }
 
 kinds! {
-    ClusterRole         "rbac.authorization.k8s.io" "v1" "clusterroles"         false;
-    ClusterRoleBinding  "rbac.authorization.k8s.io" "v1" "clusterrolebindings"  false;
-    ConfigMap           ""                          "v1" "configmaps"           true;
-    Deployment          "apps"                      "v1" "deployments"          true;
-    EndpointSlice       "discovery.k8s.io"          "v1" "endpointslices"       true;
-    Lease               "coordination.k8s.io"       "v1" "leases"               true;
-    Namespace           ""                          "v1" "namespaces"           false;
-    Node                ""                          "v1" "nodes"                false;
-    Pod                 ""                          "v1" "pods"                 true;
-    ReplicaSet          "apps"                      "v1" "replicasets"          true;
-    Role                "rbac.authorization.k8s.io" "v1" "roles"                true;
-    RoleBinding         "rbac.authorization.k8s.io" "v1" "rolebindings"         true;
-    Secret              ""                          "v1" "secrets"              true;
-    Service             ""                          "v1" "services"             true;
-    ServiceAccount      ""                          "v1" "serviceaccounts"      true;
+    CertificateSigningRequest  "certificates.k8s.io"          "v1" "certificatesigningrequests"   false;
+    ClusterRole                "rbac.authorization.k8s.io"    "v1" "clusterroles"                 false;
+    ClusterRoleBinding         "rbac.authorization.k8s.io"    "v1" "clusterrolebindings"          false;
+    ConfigMap                  ""                             "v1" "configmaps"                   true;
+    ControllerRevision         "apps"                         "v1" "controllerrevisions"          true;
+    CronJob                    "batch"                        "v1" "cronjobs"                     true;
+    CSIDriver                  "storage.k8s.io"               "v1" "csidrivers"                   false;
+    CSINode                    "storage.k8s.io"               "v1" "csinodes"                     false;
+    CSIStorageCapacity         "storage.k8s.io"               "v1" "csistoragecapacities"         true;
+    DaemonSet                  "apps"                         "v1" "daemonsets"                   true;
+    Deployment                 "apps"                         "v1" "deployments"                  true;
+    Endpoints                  ""                             "v1" "endpoints"                    true;
+    EndpointSlice              "discovery.k8s.io"             "v1" "endpointslices"               true;
+    FlowSchema                 "flowcontrol.apiserver.k8s.io" "v1" "flowschemas"                  false;
+    HorizontalPodAutoscaler    "autoscaling"                  "v2" "horizontalpodautoscalers"     true;
+    Ingress                    "networking.k8s.io"            "v1" "ingresses"                    true;
+    IngressClass               "networking.k8s.io"            "v1" "ingressclasses"               false;
+    IPAddress                  "networking.k8s.io"            "v1" "ipaddresses"                  false;
+    Job                        "batch"                        "v1" "jobs"                         true;
+    Lease                      "coordination.k8s.io"          "v1" "leases"                       true;
+    LimitRange                 ""                             "v1" "limitranges"                  true;
+    Namespace                  ""                             "v1" "namespaces"                   false;
+    NetworkPolicy              "networking.k8s.io"            "v1" "networkpolicies"              true;
+    Node                       ""                             "v1" "nodes"                        false;
+    PersistentVolume           ""                             "v1" "persistentvolumes"            false;
+    PersistentVolumeClaim      ""                             "v1" "persistentvolumeclaims"       true;
+    Pod                        ""                             "v1" "pods"                         true;
+    PodDisruptionBudget        "policy"                       "v1" "poddisruptionbudgets"         true;
+    PodTemplate                ""                             "v1" "podtemplates"                 true;
+    PriorityClass              "scheduling.k8s.io"            "v1" "priorityclasses"              false;
+    PriorityLevelConfiguration "flowcontrol.apiserver.k8s.io" "v1" "prioritylevelconfigurations"  false;
+    ReplicaSet                 "apps"                         "v1" "replicasets"                  true;
+    ReplicationController      ""                             "v1" "replicationcontrollers"       true;
+    ResourceQuota              ""                             "v1" "resourcequotas"               true;
+    Role                       "rbac.authorization.k8s.io"    "v1" "roles"                        true;
+    RoleBinding                "rbac.authorization.k8s.io"    "v1" "rolebindings"                 true;
+    RuntimeClass               "node.k8s.io"                  "v1" "runtimeclasses"               false;
+    Secret                     ""                             "v1" "secrets"                      true;
+    Service                    ""                             "v1" "services"                     true;
+    ServiceAccount             ""                             "v1" "serviceaccounts"              true;
+    ServiceCIDR                "networking.k8s.io"            "v1" "servicecidrs"                 false;
+    StatefulSet                "apps"                         "v1" "statefulsets"                 true;
+    StorageClass               "storage.k8s.io"               "v1" "storageclasses"               false;
+    VolumeAttachment           "storage.k8s.io"               "v1" "volumeattachments"            false;
+    VolumeAttributesClass      "storage.k8s.io"               "v1" "volumeattributesclasses"      false;
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Who may ask this kubelet what.
 //!
-//! A certificate says who asks. Members of `system:masters`, the API server among them, may ask for
+//! A certificate says who asks, or a bearer token ([`bearer`]). Members of `system:masters`, the API server among them, may ask for
 //! everything; for anybody else the API server is asked, under upstream's names: a request is about
 //! `nodes/NODE`, its subresource follows from the path, its verb from the method. Whoever may not
 //! use the narrow subresource may still use it by `nodes/proxy`, which stands for all of them.
@@ -15,21 +15,37 @@ const MASTERS: &str = "system:masters";
 const AUTHENTICATED: &str = "system:authenticated";
 const REVIEWS: &str = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
 
-/// Whom a client certificate names.
-#[derive(Debug, PartialEq, Eq)]
+/// Who asks.
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Caller {
     name: String,
+    uid: String,
     groups: Vec<String>,
+    extra: Value,
 }
 
 impl Caller {
+    /// Reads what the API server says of a token; `None` if it is none of anybody's.
+    pub(super) fn reviewed(review: &Value) -> Option<Caller> {
+        let (status, user) = (&review["status"], &review["status"]["user"]);
+        let groups = user["groups"].as_array().into_iter().flatten();
+        let caller = || Caller {
+            name: user["username"].as_str().unwrap_or_default().to_owned(),
+            uid: user["uid"].as_str().unwrap_or_default().to_owned(),
+            groups: groups.filter_map(|group| group.as_str().map(str::to_owned)).collect(),
+            extra: user["extra"].clone(),
+        };
+        (status["authenticated"] == true).then(caller)
+    }
+
     /// Reads the subject of a certificate that the handshake has verified.
     pub(super) fn of(der: &[u8]) -> Option<Caller> {
         let (_, certificate) = X509Certificate::from_der(der).ok()?;
         let subject = certificate.subject();
         let name = subject.iter_common_name().next()?.as_str().ok()?.to_owned();
         let groups = subject.iter_organization().filter_map(|group| group.as_str().ok());
-        Some(Caller { name, groups: groups.map(str::to_owned).collect() })
+        let groups = groups.map(str::to_owned).collect();
+        Some(Caller { name, uid: String::new(), groups, extra: Value::Null })
     }
 
     fn is_master(&self) -> bool {
@@ -60,8 +76,10 @@ fn attributes(method: &Method, path: &str) -> (&'static str, Vec<&'static str>) 
 
 fn question(caller: &Caller, node: &str, verb: &str, subresource: &str) -> Value {
     let mut groups = caller.groups.clone();
-    groups.push(AUTHENTICATED.to_owned());
-    json!({
+    if !groups.iter().any(|group| group == AUTHENTICATED) {
+        groups.push(AUTHENTICATED.to_owned());
+    }
+    let mut question = json!({
         "apiVersion": "authorization.k8s.io/v1",
         "kind": "SubjectAccessReview",
         "spec": {
@@ -72,7 +90,14 @@ fn question(caller: &Caller, node: &str, verb: &str, subresource: &str) -> Value
                 "name": node,
             },
         },
-    })
+    });
+    if !caller.uid.is_empty() {
+        question["spec"]["uid"] = caller.uid.as_str().into();
+    }
+    if !caller.extra.is_null() {
+        question["spec"]["extra"] = caller.extra.clone();
+    }
+    question
 }
 
 /// Lets a request pass or says why not.
@@ -133,6 +158,24 @@ mod tests {
         check(Method::POST, "/exec/a/b/c", "create proxy");
         check(Method::GET, "/exec/a/b/c", "get proxy");
         check(Method::DELETE, "/anything", "delete proxy");
+    }
+
+    #[test]
+    fn tokens_name_the_caller_with_all_that_is_known() {
+        let review = json!({"status": {"authenticated": true, "user": {
+            "username": "system:serviceaccount:m:prometheus", "uid": "7",
+            "groups": ["system:serviceaccounts", AUTHENTICATED], "extra": {"a": ["b"]},
+        }}});
+        let caller = Caller::reviewed(&review).unwrap();
+        assert!(!caller.is_master());
+        let asked = question(&caller, "w1", "get", "metrics");
+        assert_eq!(asked["spec"]["user"], "system:serviceaccount:m:prometheus");
+        assert_eq!(asked["spec"]["groups"], json!(["system:serviceaccounts", AUTHENTICATED]));
+        assert_eq!(
+            (&asked["spec"]["uid"], &asked["spec"]["extra"]["a"][0]),
+            (&json!("7"), &json!("b"))
+        );
+        assert_eq!(Caller::reviewed(&json!({"status": {"user": {}, "error": "x"}})), None);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::{
 const PICKS: u32 = 32;
 
 /// The claim on an address.
-pub(super) fn address_claim(address: IpAddr) -> String {
+pub(in crate::strategy) fn address_claim(address: IpAddr) -> String {
     format!("clusterips/{address}")
 }
 
@@ -188,13 +188,15 @@ fn give_addresses(
         }
     }
     for name in families.iter().skip(given.len()) {
-        let cidr = allocator.service_cidrs().iter().find(|cidr| family(cidr.addr()) == *name);
-        let Some(cidr) = cidr else {
+        let mut ranges = allocator.service_ranges();
+        ranges.retain(|range| family(range.addr()) == *name);
+        if ranges.is_empty() {
             let at = Path::new("spec").child("ipFamilies");
             let detail = "not configured on this cluster";
             return Err(Error::invalid(&at, families.clone(), detail).into());
-        };
-        let Some(address) = free_address(*cidr, allocator) else {
+        }
+        let mut free = ranges.into_iter().filter_map(|range| free_address(range, allocator));
+        let Some(address) = free.next() else {
             return Err(internal(&at, "failed to allocate a serviceIP: range is full"));
         };
         given.push(address);
@@ -218,15 +220,13 @@ fn internal(at: &Path, detail: &str) -> Errors {
 
 /// Why a named address cannot be had.
 fn refusal(address: IpAddr, allocator: &dyn Allocator) -> Option<String> {
-    let cidrs = allocator.service_cidrs();
-    let cidr = cidrs.iter().find(|cidr| family(cidr.addr()) == family(address));
-    match cidr {
-        Some(cidr) if cidr.contains(&address) && offset(*cidr, address) > 0 => {
-            let taken = allocator.is_taken(&address_claim(address));
-            taken.then(|| "provided IP is already allocated".to_owned())
-        }
-        _ => Some("the provided network does not match the current range".to_owned()),
+    let ranges = allocator.service_ranges();
+    let fits = |range: &IpNet| range.contains(&address) && offset(*range, address) > 0;
+    if !ranges.iter().any(fits) {
+        return Some("the provided network does not match the current range".to_owned());
     }
+    let taken = allocator.is_taken(&address_claim(address));
+    taken.then(|| "provided IP is already allocated".to_owned())
 }
 
 fn offset(cidr: IpNet, address: IpAddr) -> u128 {
