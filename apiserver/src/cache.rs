@@ -21,13 +21,14 @@ use std::{
 };
 
 use kontiki_api::{Catalogue, catalogue};
+use kontiki_base::CancellationToken;
 use kontiki_raft::types::Revision;
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
 use crate::{
     registry::Strategy,
-    storage::{Keys, relative},
+    storage::{Keys, backend::BackendError, relative},
     strategy,
 };
 use resource::ResourceCache;
@@ -61,12 +62,16 @@ pub struct Caches {
     resources: Vec<Arc<Resource>>,
     /// The same by the resource's name, which few share.
     by_name: HashMap<catalogue::Name, Vec<Arc<Resource>>>,
+    /// The same, by prefix.
+    by_prefix: Vec<Arc<Resource>>,
     claims_prefix: String,
     claims: RwLock<BTreeSet<String>>,
     servers_prefix: String,
     /// Moves when an API server comes or goes.
     servers: watch::Sender<u64>,
     passed: watch::Sender<Revision>,
+    /// Nobody feeds the caches any more.
+    ended: CancellationToken,
 }
 
 impl Caches {
@@ -85,14 +90,18 @@ impl Caches {
         for resource in &resources {
             by_name.entry(resource.row.resource.clone()).or_default().push(resource.clone());
         }
+        let mut by_prefix = resources.clone();
+        by_prefix.sort_by(|a, b| a.prefix.cmp(&b.prefix));
         Caches {
             resources,
             by_name,
+            by_prefix,
             claims_prefix: keys.claims(),
             claims: RwLock::default(),
             servers_prefix: keys.servers(),
             servers: watch::Sender::new(0),
             passed: watch::Sender::new(Revision(0)),
+            ended: CancellationToken::new(),
         }
     }
 
@@ -134,11 +143,17 @@ impl Caches {
         self.passed.subscribe()
     }
 
-    /// Waits until every cache has passed `revision`.
-    pub async fn wait_for(&self, revision: Revision) {
+    /// Waits until every cache has passed `revision`. An error if that will not be, because the server
+    /// stops and nobody feeds the caches any more.
+    pub async fn wait_for(&self, revision: Revision) -> Result<(), BackendError> {
         let mut passed = self.passed.subscribe();
-        // The sender lives as long as `self`, so the wait cannot fail.
-        let _ = passed.wait_for(|now| *now >= revision).await;
+        tokio::select! { biased;
+            // The sender lives as long as `self`, so the wait cannot fail.
+            _ = passed.wait_for(|now| *now >= revision) => Ok(()),
+            () = self.ended.cancelled() => {
+                Err(BackendError::Unavailable("the server is stopping".to_owned()))
+            }
+        }
     }
 
     /// Wakes when an API server comes or goes.
@@ -153,7 +168,52 @@ impl Caches {
 
     /// The resources that serve an object: one for each version it is served in.
     fn by_key<'a>(&'a self, key: &'a str) -> impl Iterator<Item = (&'a Arc<Resource>, usize)> {
-        let found = self.resources.iter().filter(move |served| key.starts_with(&served.prefix));
+        // No prefix begins with another, so those of a key stand right before it.
+        let behind = self.by_prefix.partition_point(|served| served.prefix.as_str() <= key);
+        let found = self.by_prefix[..behind].iter().rev();
+        let found = found.take_while(move |served| key.starts_with(&served.prefix));
         found.map(|served| (served, served.prefix.len()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn caches() -> Caches {
+        Caches::new(&Catalogue::builtin(), &Keys::new("/registry"))
+    }
+
+    #[test]
+    fn every_key_finds_the_resources_that_serve_it() {
+        let caches = caches();
+        for served in caches.resources() {
+            let key = served.key("default", "x");
+            let key = std::str::from_utf8(&key).unwrap();
+            let mut found: Vec<&str> =
+                caches.by_key(key).map(|(found, _)| found.row.version.as_ref()).collect();
+            let sharing = |other: &&Arc<Resource>| key.starts_with(&other.prefix);
+            let mut expected: Vec<&str> = caches
+                .resources()
+                .iter()
+                .filter(sharing)
+                .map(|other| other.row.version.as_ref())
+                .collect();
+            found.sort_unstable();
+            expected.sort_unstable();
+            assert_eq!(found, expected, "{key}");
+            assert!(found.contains(&served.row.version.as_ref()), "{key}");
+        }
+        assert_eq!(caches.by_key("/registry/nothing/default/x").count(), 0);
+        assert_eq!(caches.by_key("").count(), 0);
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_caches_that_are_fed_no_more() {
+        let caches = caches();
+        caches.passed.send_replace(Revision(5));
+        caches.ended.cancel();
+        assert!(caches.wait_for(Revision(5)).await.is_ok());
+        assert!(caches.wait_for(Revision(6)).await.is_err());
     }
 }

@@ -72,7 +72,7 @@ impl Core {
     /// Waits until the caches show everything that was acknowledged before now.
     pub async fn catch_up(&self) -> Result<Revision, Status> {
         let index = self.storage.backend().read_index().await.map_err(|e| unavailable(&e))?;
-        self.caches.wait_for(index).await;
+        self.caches.wait_for(index).await.map_err(|e| unavailable(&e))?;
         Ok(index)
     }
 

@@ -59,12 +59,7 @@ pub(crate) async fn run(core: Arc<Core>, shutdown: CancellationToken) {
     loop {
         changed.mark_unchanged();
         // Trouble passes with the next turn; a server that cannot write is not alive either.
-        let turned = tokio::select! { biased;
-            // It reads from caches, which nobody feeds any more.
-            () = shutdown.cancelled() => break,
-            turned = turn(&core) => turned,
-        };
-        if let Err(status) = turned {
+        if let Err(status) = turn(&core).await {
             tracing::debug!("cannot renew the API's endpoints: {}", status.message);
         }
         tokio::select! { biased;

@@ -155,7 +155,7 @@ impl<'a> Settlement<'a> {
             match outcome {
                 Outcome::Written(revision) => {
                     // The next in turn finds it in the cache.
-                    self.core.caches.wait_for(revision).await;
+                    let _ = self.core.caches.wait_for(revision).await;
                     return Ok(outcome);
                 }
                 Outcome::ChargeLost => match self.renewed(rides.as_ref()).await {

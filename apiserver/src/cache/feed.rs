@@ -24,6 +24,7 @@ const PAGE: u64 = 1_000;
 
 /// Loads everything, then follows the store until `shutdown`.
 pub async fn run(caches: Arc<Caches>, storage: Arc<Storage>, shutdown: CancellationToken) {
+    let _ended = caches.ended.clone().drop_guard();
     let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
     let mut position: Option<Revision> = None;
     loop {

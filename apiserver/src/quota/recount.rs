@@ -18,7 +18,7 @@ use serde_json::Value;
 use super::with_status;
 use crate::{
     cache::{Resource, object::Object},
-    core::Core,
+    core::{Core, unavailable},
     verbs::stored::{self, Change, Target, Writer},
 };
 
@@ -39,11 +39,7 @@ pub(crate) async fn run(core: Arc<Core>, shutdown: CancellationToken) {
             full = tokio::time::Instant::now() + RESYNC;
         }
         let done = if core.storage.backend().leads() {
-            // A turn waits for caches, which nobody feeds any more once the server stops.
-            tokio::select! { biased;
-                () = shutdown.cancelled() => return,
-                done = turn(&core, everything) => done,
-            }
+            turn(&core, everything).await
         } else {
             // Whoever leads settles them; it may yet become this one.
             core.in_namespace("", "resourcequotas", "").iter().all(|q| is_settled(&q.value()))
@@ -102,7 +98,7 @@ fn is_counted(resource: &&Arc<Resource>) -> bool {
 async fn count(core: &Core, object: &Object, quota: &Value) -> Result<(), Status> {
     let namespace = object.namespace();
     // What was charged together with this version of the quota is in the caches now.
-    core.caches.wait_for(object.revision).await;
+    core.caches.wait_for(object.revision).await.map_err(|error| unavailable(&error))?;
     let mut objects: Vec<(Counted<'_>, Value)> = Vec::new();
     let hard = quota::read(&quota["spec"]["hard"]);
     for resource in core.caches.resources().iter().filter(is_counted) {

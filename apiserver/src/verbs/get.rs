@@ -10,7 +10,12 @@ use kontiki_api::{
 use kontiki_raft::types::Revision;
 
 use super::{accept, bodies};
-use crate::{answer::Body, core::Core, exchange::Exchange, storage::relative};
+use crate::{
+    answer::Body,
+    core::{Core, unavailable},
+    exchange::Exchange,
+    storage::relative,
+};
 
 /// How long a read waits for a revision that this server has not seen yet.
 const TOO_LARGE_AFTER: Duration = Duration::from_secs(3);
@@ -41,7 +46,10 @@ pub(super) async fn freshness(core: &Core, asked: &str) -> Result<(), Status> {
 /// Waits until the caches have passed a revision.
 pub(super) async fn at_least(core: &Core, revision: Revision) -> Result<(), Status> {
     let waited = tokio::time::timeout(TOO_LARGE_AFTER, core.caches.wait_for(revision)).await;
-    waited.map_err(|_| too_large(revision, core.caches.revision()))
+    match waited {
+        Ok(reached) => reached.map_err(|error| unavailable(&error)),
+        Err(_) => Err(too_large(revision, core.caches.revision())),
+    }
 }
 
 fn too_large(asked: Revision, current: Revision) -> Status {

@@ -48,8 +48,7 @@ async fn an_object_lives_by_the_rules_of_metadata() {
 async fn bad_input_is_told_what_is_wrong() {
     let cluster = Cluster::start().await;
     let admin = cluster.admin();
-    let refusal =
-        async |uri: &str, object: Value| admin.create(uri, &object).await.refusal();
+    let refusal = async |uri: &str, object: Value| admin.create(uri, &object).await.refusal();
     assert_eq!(
         refusal(CONFIG_MAPS, json!({"metadata": {}})).await,
         "422 Invalid: ConfigMap \"\" is invalid: metadata.name: Required value: name or \
