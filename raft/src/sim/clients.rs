@@ -3,8 +3,10 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use parking_lot::Mutex;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, timeout, timeout_at},
+};
 
 use super::{
     Mutation,
@@ -199,7 +201,7 @@ pub(super) struct Watcher {
     dice: Dice,
     range: KeyRange,
     /// The first revision it has not seen.
-    next: Arc<Mutex<Revision>>,
+    next: Arc<watch::Sender<Revision>>,
 }
 
 /// Why a watch ended.
@@ -210,12 +212,12 @@ enum End {
 
 impl Watcher {
     pub(super) fn new(world: Arc<World>, number: usize, dice: Dice, range: KeyRange) -> Watcher {
-        Watcher { world, number, dice, range, next: Arc::new(Mutex::new(Revision(2))) }
+        Watcher { world, number, dice, range, next: Arc::new(watch::Sender::new(Revision(2))) }
     }
 
     /// Its progress.
-    pub(super) fn next(&self) -> Arc<Mutex<Revision>> {
-        self.next.clone()
+    pub(super) fn next(&self) -> watch::Receiver<Revision> {
+        self.next.subscribe()
     }
 
     /// Watches for ever.
@@ -229,7 +231,7 @@ impl Watcher {
                 let (history, next) = (self.world.history.clone(), self.next.clone());
                 let (range, number) = (self.range.clone(), self.number);
                 let task = gate.start(async move {
-                    let from = *next.lock();
+                    let from = *next.borrow();
                     let request =
                         WatchRequest { range: range.clone(), from: Some(from), previous: true };
                     let mut watch = match store.watch(request).await {
@@ -262,8 +264,7 @@ impl Watcher {
                 let abort = task.abort_handle();
                 match timeout_at(moves, task).await {
                     Ok(Ok(End::Compacted(oldest))) => {
-                        let mut next = self.next.lock();
-                        *next = oldest.max(*next);
+                        self.next.send_modify(|next| *next = oldest.max(*next));
                     }
                     Ok(_) => {}
                     Err(_) => abort.abort(),
@@ -274,7 +275,6 @@ impl Watcher {
     }
 }
 
-fn advance(next: &Mutex<Revision>, batch: &WatchBatch) {
-    let mut next = next.lock();
-    *next = (*next).max(Revision(batch.revision.0 + 1));
+fn advance(next: &watch::Sender<Revision>, batch: &WatchBatch) {
+    next.send_modify(|next| *next = (*next).max(Revision(batch.revision.0 + 1)));
 }

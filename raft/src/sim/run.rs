@@ -2,8 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use parking_lot::Mutex;
 use tokio::{
+    sync::watch,
     task::JoinSet,
     time::{Instant, sleep, timeout},
 };
@@ -116,16 +116,16 @@ async fn trouble(
 ) -> impl Future<Output = Result<(), String>> + use<> {
     let end = Instant::now() + dice.millis(1_500, 4_500);
     let mut watchers = JoinSet::new();
-    let mut progress: Vec<Arc<Mutex<Revision>>> = Vec::new();
+    let mut progress: Vec<watch::Receiver<Revision>> = Vec::new();
     for number in 0..4 {
         let range = if number < 2 { all_keys() } else { KeyRange::prefix(format!("key-{number}")) };
         let watcher = Watcher::new(world.clone(), number, dice.fork(), range);
         progress.push(watcher.next());
         watchers.spawn(watcher.run());
     }
-    let whole: Vec<Arc<Mutex<Revision>>> = progress[..2].to_vec();
+    let whole = progress[..2].to_vec();
     let seen = Arc::new(move || {
-        let least = whole.iter().map(|next| *next.lock()).min().unwrap_or_default();
+        let least = whole.iter().map(|next| *next.borrow()).min().unwrap_or_default();
         Revision(least.0.saturating_sub(1))
     });
     let mut clients = JoinSet::new();
@@ -139,8 +139,9 @@ async fn trouble(
     let world = world.clone();
     async move {
         let last = settle(&world).await?;
-        while progress.iter().any(|next| *next.lock() <= last) {
-            sleep(Duration::from_millis(10)).await;
+        for mut next in progress {
+            // A watcher never ends by itself.
+            let _ = next.wait_for(|next| *next > last).await;
         }
         watchers.shutdown().await;
         world.note_failures();
