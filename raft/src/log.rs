@@ -272,7 +272,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         }
         self.shared.tail.lock().append(appended);
         let ticket = self.shared.durable.ticket(last);
-        self.shared.flusher.queue(Item { ticket, callback })
+        self.shared.flusher.queue(Item::Append(ticket, callback))
     }
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {
@@ -299,14 +299,70 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         pass(Step::LogPurge)?;
         self.shared.disk.write(writes)?;
         pass(Step::LogPurged)?;
-        self.shared.disk.reclaim(from..first_kept)?;
         self.shared.tail.lock().purge(first_kept);
         self.shared.volume.lock().purge(first_kept);
         self.shared.durable.raise(last.index);
-        Ok(())
+        self.shared.flusher.queue(Item::Removed(from..first_kept))
     }
 }
 
 fn decode_entry(bytes: &[u8]) -> io::Result<Entry> {
     Ok(codec::unseal("a log entry", bytes)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::Range;
+
+    use openraft::testing::log_id;
+
+    use super::*;
+
+    /// Notes what is done to a disk, and how often it was synced before.
+    struct Witness {
+        disk: RocksLog,
+        syncs: Mutex<usize>,
+        reclaimed: Mutex<Vec<(Range<u64>, usize)>>,
+    }
+
+    impl LogDisk for Witness {
+        fn meta(&self, key: &str) -> io::Result<Option<Vec<u8>>> {
+            self.disk.meta(key)
+        }
+
+        fn write(&self, writes: Vec<LogWrite>) -> io::Result<()> {
+            self.disk.write(writes)
+        }
+
+        fn sync(&self) -> io::Result<()> {
+            self.disk.sync()?;
+            *self.syncs.lock() += 1;
+            Ok(())
+        }
+
+        fn last(&self) -> io::Result<Option<Vec<u8>>> {
+            self.disk.last()
+        }
+
+        fn walk(&self, from: u64, visit: &mut VisitEntry<'_>) -> io::Result<()> {
+            self.disk.walk(from, visit)
+        }
+
+        fn reclaim(&self, removed: Range<u64>) -> io::Result<()> {
+            self.reclaimed.lock().push((removed.clone(), *self.syncs.lock()));
+            self.disk.reclaim(removed)
+        }
+    }
+
+    #[tokio::test]
+    async fn files_go_only_once_it_is_durable_that_their_entries_are_purged() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = RocksLog::open(folder.path()).unwrap();
+        let (syncs, reclaimed) = (Mutex::default(), Mutex::default());
+        let witness = Arc::new(Witness { disk, syncs, reclaimed });
+        let mut log = LogStore::on(witness.clone()).unwrap();
+        log.purge(log_id::<TypeConfig>(1, 1, 9)).await.unwrap();
+        log.close();
+        assert_eq!(*witness.reclaimed.lock(), [(0..10, 1)]);
+    }
 }

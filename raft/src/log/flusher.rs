@@ -1,6 +1,6 @@
 //! Group commit: one thread makes appends durable, all that are queued with one flush.
 
-use std::{io, sync::Arc};
+use std::{io, ops::Range, sync::Arc};
 
 use openraft::storage::IOFlushed;
 use tokio::time::Instant;
@@ -21,10 +21,13 @@ use crate::{
 /// the start.
 const QUEUE_MAX: usize = 4_096;
 
-/// An append that is written but not durable.
-pub(super) struct Item {
-    pub(super) ticket: Ticket,
-    pub(super) callback: IOFlushed<TypeConfig>,
+/// What waits for a flush.
+pub(super) enum Item {
+    /// An append that is written but not durable.
+    Append(Ticket, IOFlushed<TypeConfig>),
+    /// Entries that are removed, but not durably: files that hold nothing else go only once it is.
+    /// Otherwise a crash would leave a log that begins with entries it does not have.
+    Removed(Range<u64>),
 }
 
 /// Who makes appends durable.
@@ -45,11 +48,23 @@ fn commit(disk: &dyn LogDisk, durable: &Durable, latencies: &Latencies, items: &
     let outcome = timed_sync(disk, latencies).map_err(|error| error.to_string());
     if outcome.is_ok() {
         for item in &*items {
-            durable.completed(&item.ticket);
+            if let Item::Append(ticket, _) = item {
+                durable.completed(ticket);
+            }
         }
     }
     for item in items.drain(..) {
-        item.callback.io_completed(outcome.clone().map_err(io::Error::other));
+        match item {
+            Item::Append(_, callback) => {
+                callback.io_completed(outcome.clone().map_err(io::Error::other));
+            }
+            Item::Removed(entries) if outcome.is_ok() => {
+                if let Err(error) = disk.reclaim(entries) {
+                    tracing::error!("the room of purged log entries is not given back: {error}");
+                }
+            }
+            Item::Removed(_) => {}
+        }
     }
 }
 
