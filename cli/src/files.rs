@@ -29,13 +29,16 @@ pub(crate) fn write_private(path: &Path, contents: &str) -> Result<()> {
         file.set_permissions(Permissions::from_mode(0o600))?;
         file.write_all(contents.as_bytes())?;
         file.sync_all()?;
-        fs::rename(&partial, path)?;
-        match path.parent() {
-            Some(folder) => fs::File::open(folder)?.sync_all(),
-            None => Ok(()),
-        }
+        rename(&partial, path)
     };
     write().with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Gives a file its name for good: it has it after a crash too.
+pub(crate) fn rename(from: &Path, to: &Path) -> std::io::Result<()> {
+    fs::rename(from, to)?;
+    let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty());
+    fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 /// A file's text, or `None` if there is no such file.

@@ -1,7 +1,7 @@
 //! `kontiki snapshot save`.
 
 use std::{
-    fs::{self, OpenOptions},
+    fs::OpenOptions,
     io::Write,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
@@ -16,6 +16,7 @@ use kontiki_raft::backup::{self, Attachment, Manifest};
 
 use super::{CLUSTER, SECRETS};
 use crate::{
+    files,
     join::{
         state::DataFolder,
         wire::{self, SECRETS_PATH, SNAPSHOT_PATH, SecretsReply, SnapshotRequest},
@@ -101,7 +102,7 @@ async fn online(
     file.sync_all().with_context(failed)?;
     // What arrived is what was sent, or it does not count.
     let manifest = backup::inspect(&partial)?.manifest;
-    fs::rename(&partial, path).with_context(failed)?;
+    files::rename(&partial, path).with_context(failed)?;
     Ok(manifest)
 }
 
