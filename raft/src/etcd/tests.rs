@@ -130,6 +130,10 @@ async fn many_questions_for_progress_hold_up_nothing_while_a_watch_is_behind() {
     // More than is kept in memory, so that the watch begins on disk.
     let puts = join_all((0..1_100).map(|_| put(&store, "a"))).await;
     assert!(puts.iter().all(Result::is_ok));
+    // Whoever hears of one more, hears it behind all of them.
+    let mut live = watching(&store).await;
+    put(&store, "a").await.unwrap();
+    assert_eq!(live.next().await.unwrap().unwrap().header.unwrap().revision, 1_102);
     let ask = || {
         let request_union = Some(RequestUnion::ProgressRequest(WatchProgressRequest {}));
         WatchRequest { request_union }
@@ -145,7 +149,7 @@ async fn many_questions_for_progress_hold_up_nothing_while_a_watch_is_behind() {
     assert!(next.canceled, "the request behind the questions comes first: {next:?}");
     // With nothing left that is behind, all of them are answered at once.
     let progress = session.next().await.unwrap().unwrap();
-    assert_eq!((progress.watch_id, progress.header.unwrap().revision), (-1, 1_101));
+    assert_eq!((progress.watch_id, progress.header.unwrap().revision), (-1, 1_102));
 }
 
 #[tokio::test(flavor = "multi_thread")]
