@@ -34,8 +34,11 @@ const MIDDLE: u64 = 1_000_000;
 const LARGE: u64 = 10_000_000;
 /// How long a restarted member may take.
 const RESTART_MAX: Duration = Duration::from_secs(120);
-/// How long flushes may settle before memory is read.
-const SETTLE: Duration = Duration::from_secs(10);
+/// How long the members may go on with what loading left them to do, flushes and compactions; and
+/// how idle they are once it is done: of one core, all together, in such a period.
+const SETTLE_MAX: Duration = Duration::from_secs(600);
+const SETTLE_PERIOD: Duration = Duration::from_secs(2);
+const SETTLED_LOAD: f64 = 0.08;
 
 /// What to measure.
 #[derive(Clone, Debug, clap::Args)]
@@ -56,6 +59,8 @@ struct Step {
     keys: u64,
     puts: Outcome,
     gets: Outcome,
+    /// How long it went on working when it was loaded, in seconds.
+    settled: f64,
     /// Of one member, in MiB.
     rss: f64,
     anonymous: f64,
@@ -70,7 +75,7 @@ pub async fn run(args: &ScaleArgs, tasks: &Tasks) -> Result<()> {
     writeln!(
         out,
         "| side, keys | puts/s | p99 ms | gets/s | p99 ms | RSS MiB | anonymous MiB | disk MiB | \
-         loaded keys/s |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|"
+         loaded keys/s | settled s |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|"
     )?;
     for (number, product) in args.products.products().iter().enumerate() {
         let mut cluster = Cluster::start(product, &args.products.folder(), tasks).await?;
@@ -110,7 +115,7 @@ async fn load(side: &Side, from: u64, count: u64, tasks: &Tasks) -> Result<f64> 
 async fn step(cluster: &Cluster, count: u64, seconds: f64, tasks: &Tasks) -> Result<Step> {
     let side = cluster.side()?;
     let (keys, values) = (keys_of(count), Values::default());
-    tokio::time::sleep(SETTLE).await;
+    let settled = settle(&side, tasks).await?;
     let connections =
         side.connect(drive::connections_for(CLIENTS, side.endpoints.len()), tasks).await?;
     let during = Duration::from_secs_f64(seconds);
@@ -129,10 +134,25 @@ async fn step(cluster: &Cluster, count: u64, seconds: f64, tasks: &Tasks) -> Res
         keys: count,
         puts,
         gets,
+        settled: settled.as_secs_f64(),
         rss: mebibytes(reading.rss / members),
         anonymous: mebibytes(reading.anonymous / members),
         disk: mebibytes(disk / members),
     })
+}
+
+/// Waits until the members rest; how long that took.
+async fn settle(side: &Side, tasks: &Tasks) -> Result<Duration> {
+    let began = Instant::now();
+    loop {
+        let before = side.reading(tasks).await?.cpu_seconds;
+        tokio::time::sleep(SETTLE_PERIOD).await;
+        let used = side.reading(tasks).await?.cpu_seconds - before;
+        let rests = used < SETTLED_LOAD * SETTLE_PERIOD.as_secs_f64();
+        if rests || began.elapsed() > SETTLE_MAX {
+            return Ok(began.elapsed());
+        }
+    }
 }
 
 fn cells(step: &Step, loaded: f64) -> String {
@@ -146,6 +166,7 @@ fn cells(step: &Step, loaded: f64) -> String {
         step.anonymous,
         step.disk,
         loaded,
+        step.settled,
     ]
     .map(|value| format!("| {}", table::figure(value)))
     .join(" ")
@@ -157,7 +178,7 @@ fn line(side: &str, step: &Step, loaded: f64) -> Value {
         "puts_per_s": step.puts.rate(), "put_errors": step.puts.errors,
         "gets_per_s": step.gets.rate(), "get_errors": step.gets.errors,
         "rss_mib": step.rss, "anonymous_mib": step.anonymous, "disk_mib": step.disk,
-        "loaded_per_s": loaded,
+        "loaded_per_s": loaded, "settled_s": step.settled,
     })
 }
 
