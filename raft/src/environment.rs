@@ -7,7 +7,7 @@ use std::{io, path::Path, sync::Arc};
 use futures::{StreamExt, future::BoxFuture, stream::BoxStream};
 use kontiki_base::tasks::Tasks;
 use tokio::{
-    runtime::{Builder, Runtime},
+    runtime::{Builder, Handle, Runtime, RuntimeFlavor},
     sync::mpsc,
     task::JoinError,
 };
@@ -24,11 +24,10 @@ use crate::{
 
 pub(crate) use self::worker::Worker;
 
-/// Threads of Raft's own runtime at most: load on the API's runtime never delays a heartbeat.
+/// Threads of Raft's own runtime at most: load on the API's runtime never delays a heartbeat. On
+/// fewer than four cores it is one: more only pass work to and fro, and what takes long makes way
+/// (see [`aside`]).
 const RAFT_THREADS_MAX: usize = 4;
-/// And at least: while one applies, the other serves. More than there are cores only pass work to
-/// and fro.
-const RAFT_THREADS_MIN: usize = 2;
 
 /// What a member runs on.
 pub(crate) trait Environment: Send + Sync {
@@ -61,9 +60,9 @@ pub(crate) struct Host;
 
 impl Environment for Host {
     fn runtime(&self) -> io::Result<Option<Runtime>> {
-        let cores = std::thread::available_parallelism().map_or(RAFT_THREADS_MIN, usize::from);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let runtime = Builder::new_multi_thread()
-            .worker_threads(cores.clamp(RAFT_THREADS_MIN, RAFT_THREADS_MAX))
+            .worker_threads((cores / 2).clamp(1, RAFT_THREADS_MAX))
             .max_blocking_threads(8)
             .thread_name("raft")
             .on_thread_start(pulse::prefer_this_thread)
@@ -111,6 +110,16 @@ where
         return Ok(work());
     }
     tokio::task::spawn_blocking(work).await
+}
+
+/// Does what may take long while another thread serves the tasks of this one: heartbeats among
+/// them.
+pub(crate) fn aside<T>(work: impl FnOnce() -> T) -> T {
+    match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+        // A simulation's, or a test's: there is no other thread.
+        _ => work(),
+    }
 }
 
 /// A stream of what `produce` pushes, which may block and reads `ahead` items at most before they

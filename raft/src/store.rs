@@ -5,6 +5,7 @@
 //! far this member must have applied.
 
 mod administering;
+mod batching;
 mod compactor;
 mod compare;
 mod deleting;
@@ -81,6 +82,7 @@ pub(crate) struct Inner {
     /// One change of the membership at a time.
     membership: tokio::sync::Mutex<()>,
     read_indexes: ReadIndexes,
+    batching: batching::Batching,
     pub(crate) health: Health,
     ready: tokio::sync::OnceCell<()>,
     tasks: Tasks,

@@ -16,8 +16,8 @@ use super::{
 };
 use crate::{
     codec,
-    command::Reply,
-    environment::blocking,
+    command::{Command, Envelope, Reply},
+    environment::{aside, blocking},
     failpoints::{Step, pass},
     log::{Durable, other},
     metrics,
@@ -35,6 +35,9 @@ use crate::{
 /// Entries that are applied as one write, and their bytes unless one alone is larger.
 const BATCH_ENTRIES_MAX: usize = 1_024;
 const BATCH_BYTES_MAX: usize = 4 << 20;
+/// What is applied without making way for others: a few milliseconds.
+const QUICK_ENTRIES_MAX: usize = 256;
+const QUICK_BYTES_MAX: usize = 256 << 10;
 
 /// Applies entries to the state.
 pub(crate) struct StateMachine {
@@ -58,35 +61,32 @@ impl StateMachine {
     }
 
     /// Applies a batch: stage, write, publish, answer, in this order.
-    fn apply_batch(&mut self, batch: Vec<(Entry, Option<Responder>)>) -> io::Result<()> {
+    fn apply_batch(&mut self, batch: Batch) -> io::Result<()> {
         let start = Instant::now();
         let db = self.shared.db();
         let mut recent = std::mem::take(&mut self.recent);
         let live = Remembering::new(db.live(), &mut recent);
         let mut overlay = Overlay::new(&live);
         let mut changes: Vec<WatchBatch> = Vec::new();
-        let mut replies = Vec::with_capacity(batch.len());
+        let mut replies = Vec::with_capacity(batch.items.len());
         let mut leases: Vec<LeaseChange> = Vec::new();
-        for (entry, responder) in batch {
-            let reply = match entry.payload {
-                EntryPayload::Blank => Reply::None,
-                EntryPayload::Membership(membership) => {
+        for Item { log_id, payload, responder } in batch.items {
+            let reply = match payload {
+                Payload::Blank => Reply::None,
+                Payload::Membership(membership) => {
                     self.note_removed(&membership, &mut overlay);
-                    let stored = StoredMembership::new(Some(entry.log_id), membership);
-                    self.entry.membership = stored;
+                    self.entry.membership = StoredMembership::new(Some(log_id), membership);
                     Reply::None
                 }
-                EntryPayload::Normal(proposal) => {
-                    let position =
-                        Position { fence: fence_of(&entry.log_id), index: entry.log_id.index };
-                    let envelope = proposal.open()?;
+                Payload::Proposal(envelope) => {
+                    let position = Position { fence: fence_of(&log_id), index: log_id.index };
                     let outcome = self.machine.apply(&mut overlay, position, &envelope)?;
                     changes.extend(outcome.changes);
                     leases.extend(outcome.lease);
                     outcome.reply
                 }
             };
-            self.entry.log_id = Some(entry.log_id);
+            self.entry.log_id = Some(log_id);
             if let Some(responder) = responder {
                 replies.push((responder, reply));
             }
@@ -136,24 +136,79 @@ impl StateMachine {
     }
 }
 
-/// Cuts a batch into parts of bounded size.
-fn by_bytes(batch: Vec<(Entry, Option<Responder>)>) -> Vec<Vec<(Entry, Option<Responder>)>> {
-    let mut parts = Vec::new();
-    let (mut part, mut bytes) = (Vec::new(), 0);
-    for item in batch {
-        let size = match &item.0.payload {
-            EntryPayload::Normal(proposal) => proposal.0.len(),
-            EntryPayload::Blank | EntryPayload::Membership(_) => 0,
+/// An entry to apply, decoded.
+struct Item {
+    log_id: LogId,
+    payload: Payload,
+    responder: Option<Responder>,
+}
+
+enum Payload {
+    Blank,
+    Membership(Membership),
+    Proposal(Envelope),
+}
+
+/// What is applied as one write.
+#[derive(Default)]
+struct Batch {
+    items: Vec<Item>,
+    bytes: usize,
+    /// Something in it may touch any number of keys.
+    wide: bool,
+}
+
+impl Batch {
+    fn push(&mut self, (entry, responder): (Entry, Option<Responder>)) -> io::Result<()> {
+        self.bytes += bytes(&entry);
+        let payload = match entry.payload {
+            EntryPayload::Blank => Payload::Blank,
+            EntryPayload::Membership(membership) => Payload::Membership(membership),
+            EntryPayload::Normal(proposal) => {
+                let envelope = proposal.open()?;
+                self.wide |= is_wide(&envelope.command);
+                Payload::Proposal(envelope)
+            }
         };
-        if bytes + size > BATCH_BYTES_MAX && !part.is_empty() {
-            parts.push(std::mem::take(&mut part));
-            bytes = 0;
-        }
-        bytes += size;
-        part.push(item);
+        self.items.push(Item { log_id: entry.log_id, payload, responder });
+        Ok(())
     }
-    parts.push(part);
-    parts
+
+    fn is_quick(&self) -> bool {
+        !self.wide && self.items.len() <= QUICK_ENTRIES_MAX && self.bytes <= QUICK_BYTES_MAX
+    }
+}
+
+fn bytes(entry: &Entry) -> usize {
+    match &entry.payload {
+        EntryPayload::Normal(proposal) => proposal.0.len(),
+        EntryPayload::Blank | EntryPayload::Membership(_) => 0,
+    }
+}
+
+/// Whether a command may touch more keys than it names.
+fn is_wide(command: &Command) -> bool {
+    match command {
+        Command::Txn(txn) => txn.touches_ranges(),
+        Command::LeaseEnd { .. } => true,
+        Command::LeaseGrant(_) | Command::Compact { .. } | Command::SetClusterVersion { .. } => {
+            false
+        }
+    }
+}
+
+/// Decodes entries, and cuts them into parts of bounded size.
+fn by_bytes(entries: Vec<(Entry, Option<Responder>)>) -> io::Result<Vec<Batch>> {
+    let mut batches = Vec::new();
+    let mut batch = Batch::default();
+    for item in entries {
+        if batch.bytes + bytes(&item.0) > BATCH_BYTES_MAX && !batch.items.is_empty() {
+            batches.push(std::mem::take(&mut batch));
+        }
+        batch.push(item)?;
+    }
+    batches.push(batch);
+    Ok(batches)
 }
 
 impl RaftStateMachine<TypeConfig> for StateMachine {
@@ -177,8 +232,12 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             {
                 return Err(other("the log was closed before its entries were durable"));
             }
-            for part in by_bytes(batch) {
-                self.apply_batch(part)?;
+            for batch in by_bytes(batch)? {
+                if batch.is_quick() {
+                    self.apply_batch(batch)?;
+                } else {
+                    aside(|| self.apply_batch(batch))?;
+                }
             }
         }
         Ok(())

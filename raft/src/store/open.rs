@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::{
-    Inner, ReadIndexes, Store, compactor, compare, health, leadership, leases, log_bound,
+    Inner, ReadIndexes, Store, batching, compactor, compare, health, leadership, leases, log_bound,
     membership, retention,
 };
 use crate::pulse;
@@ -310,6 +310,7 @@ async fn start(
         .await
         .map_err(|error| Error::Storage(io::Error::other(error)))?;
     let (read_indexes, read_index_queue) = ReadIndexes::new();
+    let (batching, proposals) = batching::queue();
     let inner = Arc::new(Inner {
         raft,
         shared,
@@ -320,6 +321,7 @@ async fn start(
         pulse: pulse::Pulse::default(),
         membership: tokio::sync::Mutex::default(),
         read_indexes,
+        batching,
         health: health::Health::new(corrupt),
         ready: tokio::sync::OnceCell::new(),
         tasks: tasks.clone(),
@@ -339,11 +341,11 @@ async fn start(
         TaskKind::vital("read index"),
         super::read_index::run(inner.clone(), read_index_queue, tasks.shutdown()),
     );
-    tasks.spawn(TaskKind::vital("lease keeper"), leases::run(inner.clone(), tasks.shutdown()));
     tasks.spawn_infallible(
-        TaskKind::vital("pulse"),
-        pulse::run(inner.clone(), options.timing, tasks.shutdown()),
+        TaskKind::vital("batching"),
+        batching::run(inner.clone(), proposals, tasks.shutdown()),
     );
+    tasks.spawn(TaskKind::vital("lease keeper"), leases::run(inner.clone(), tasks.shutdown()));
     look_after(&inner, &options, &tasks);
     membership::start(&inner, node, options.tuning, &tasks);
     Ok(inner)
@@ -351,6 +353,10 @@ async fn start(
 
 /// Starts what keeps the member well.
 fn look_after(inner: &Arc<Inner>, options: &Options, tasks: &Tasks) {
+    tasks.spawn_infallible(
+        TaskKind::vital("pulse"),
+        pulse::run(inner.clone(), options.timing, tasks.shutdown()),
+    );
     tasks.spawn_infallible(
         TaskKind::vital("retention"),
         retention::run(inner.clone(), options.tuning.retention, tasks.shutdown()),

@@ -8,10 +8,10 @@ use std::{
 
 use futures::{StreamExt, stream::BoxStream};
 use kontiki_base::backoff::Backoff;
-use openraft::errors::{ClientWriteError, RaftError};
+use openraft::errors::ClientWriteError;
 use tokio::time::{Instant, timeout};
 
-use super::Inner;
+use super::{Inner, batching::Asked};
 use crate::{
     codec,
     command::{Command, Envelope, Proposal, Reply},
@@ -123,14 +123,14 @@ impl Inner {
         if !self.has_room_for(&proposal) {
             return no_space();
         }
-        match self.raft.client_write(proposal).await {
-            Ok(written) => Attempt::Done(written.data),
-            Err(RaftError::APIError(error)) => not_written(&error),
-            Err(RaftError::Fatal(_)) => Attempt::Stopped,
+        let (asked, answer) = Asked::new(proposal);
+        if self.batching.send(vec![asked]).await.is_err() {
+            return Attempt::Stopped;
         }
+        answer.await.unwrap_or(Attempt::Stopped)
     }
 
-    /// Proposes together what came together; answers come in the same order. `None` when Raft
+    /// Proposes together what came together; answers come in the same order. `None` when the store
     /// has stopped.
     pub(crate) async fn propose_many_here(
         &self,
@@ -140,31 +140,24 @@ impl Inner {
         if self.health.corrupt().is_some() {
             return None;
         }
-        let taken: Vec<bool> = proposals.iter().map(|p| self.has_room_for(p)).collect();
-        let mut fits = taken.iter();
-        let proposals: Vec<Proposal> =
-            proposals.into_iter().filter(|_| fits.next().copied().unwrap_or(false)).collect();
-        if proposals.is_empty() {
-            let refused = taken.into_iter().map(|_| no_space());
-            return Some(futures::stream::iter(refused).boxed());
+        let mut asked = Vec::with_capacity(proposals.len());
+        let mut answers = Vec::with_capacity(proposals.len());
+        for proposal in proposals {
+            let answer = self.has_room_for(&proposal).then(|| {
+                let (one, answer) = Asked::new(proposal);
+                asked.push(one);
+                answer
+            });
+            answers.push(answer);
         }
-        let written = self.raft.client_write_many(proposals).await.ok()?;
-        let answers = written.map(|written| match written {
-            Ok(Ok(written)) => Attempt::Done(written.response),
-            Ok(Err(error)) => not_written(&error),
-            Err(_) => Attempt::Stopped,
+        if !asked.is_empty() {
+            self.batching.send(asked).await.ok()?;
+        }
+        let answers = futures::stream::iter(answers).then(async |answer| match answer {
+            Some(answer) => answer.await.unwrap_or(Attempt::Stopped),
+            None => no_space(),
         });
-        // It ends with the first failure of Raft itself: the others have failed with it.
-        let stopped = futures::stream::repeat_with(|| Attempt::Stopped);
-        let answers = Box::pin(answers.chain(stopped));
-        let in_order = futures::stream::unfold(
-            (taken.into_iter(), answers),
-            async |(mut taken, mut answers)| {
-                let answer = if taken.next()? { answers.next().await? } else { no_space() };
-                Some((answer, (taken, answers)))
-            },
-        );
-        Some(in_order.boxed())
+        Some(answers.boxed())
     }
 }
 
@@ -172,7 +165,7 @@ fn no_space() -> Attempt<Reply> {
     Attempt::Done(Reply::Refused(Refusal::NoSpace))
 }
 
-fn not_written(error: &ClientWriteError<TypeConfig>) -> Attempt<Reply> {
+pub(super) fn not_written(error: &ClientWriteError<TypeConfig>) -> Attempt<Reply> {
     Attempt::Again(match error {
         ClientWriteError::ForwardToLeader(forward)
         | ClientWriteError::LogEntryDiscarded(forward) => forward.to_string(),

@@ -145,6 +145,18 @@ impl Txn {
         })
     }
 
+    /// Whether it may touch more keys than it names.
+    pub(crate) fn touches_ranges(&self) -> bool {
+        let wide = |range: &KeyRange| range.single().is_none();
+        self.compares.iter().any(|compare| wide(&compare.range))
+            || self.success.iter().chain(&self.failure).any(|operation| match operation {
+                Op::Put(_) => false,
+                Op::Delete(delete) => wide(&delete.range),
+                Op::Range(request) => wide(&request.range),
+                Op::Txn(inner) => inner.touches_ranges(),
+            })
+    }
+
     /// Whether no branch of it writes.
     pub fn is_read_only(&self) -> bool {
         self.success.iter().chain(&self.failure).all(|operation| match operation {

@@ -1,0 +1,204 @@
+//! Group commit at the leader: proposals that come while others are under way leave together.
+//!
+//! ```text
+//! callers here ────────────┐
+//!                          ├─▶ queue ──▶ batch ─▶ log, followers, state ─▶ answers
+//! callers of other members ┘      (the next one gathers meanwhile)
+//! ```
+//!
+//! A batch costs every member a flush, messages and a dozen wake-ups, however many proposals it
+//! holds: far more than each of them. So one is under way at a time, and what comes meanwhile is the
+//! next; it would wait for the flush of the one before in any case. A lone proposal never waits. The
+//! more there is to do, the larger batches become by themselves, without a delay that anybody would
+//! have to choose.
+
+use std::sync::Arc;
+
+use futures::{StreamExt, stream::BoxStream};
+use kontiki_base::CancellationToken;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    Inner,
+    proposing::{Attempt, not_written},
+};
+use crate::command::{Proposal, Reply};
+
+/// Callers' messages that wait for the next batch.
+const QUEUE_MAX: usize = 4_096;
+/// Proposals in one batch, and their bytes, unless one message alone has more.
+const BATCH_PROPOSALS_MAX: usize = 1_024;
+const BATCH_BYTES_MAX: usize = 4 << 20;
+
+/// A proposal, and who waits for its answer.
+pub(super) struct Asked {
+    proposal: Proposal,
+    answer: oneshot::Sender<Attempt<Reply>>,
+}
+
+/// What comes of it; an error if the store stops before.
+pub(super) type Answer = oneshot::Receiver<Attempt<Reply>>;
+
+impl Asked {
+    pub(super) fn new(proposal: Proposal) -> (Asked, Answer) {
+        let (answer, answered) = oneshot::channel();
+        (Asked { proposal, answer }, answered)
+    }
+}
+
+/// Where proposals are handed in. What one message holds stays together.
+pub(super) type Batching = mpsc::Sender<Vec<Asked>>;
+pub(super) type Queue = mpsc::Receiver<Vec<Asked>>;
+
+pub(super) fn queue() -> (Batching, Queue) {
+    mpsc::channel(QUEUE_MAX)
+}
+
+/// Proposes what is queued until `shutdown`.
+pub(super) async fn run(inner: Arc<Inner>, queue: Queue, shutdown: CancellationToken) {
+    let write = |proposals: Vec<Proposal>| {
+        let inner = inner.clone();
+        async move {
+            let written = inner.raft.client_write_many(proposals).await.ok()?;
+            let answers = written.map(|written| match written {
+                Ok(Ok(written)) => Attempt::Done(written.response),
+                Ok(Err(error)) => not_written(&error),
+                Err(_) => Attempt::Stopped,
+            });
+            Some(answers.boxed())
+        }
+    };
+    tokio::select! { biased;
+        () = shutdown.cancelled() => {}
+        () = batch(queue, write) => {}
+    }
+}
+
+/// Writes what is queued, in batches; ends when nobody can queue any more.
+async fn batch<W>(mut queue: Queue, write: impl Fn(Vec<Proposal>) -> W)
+where
+    W: Future<Output = Option<BoxStream<'static, Attempt<Reply>>>>,
+{
+    while let Some(first) = queue.recv().await {
+        propose(gather(first, &mut queue), &write).await;
+    }
+}
+
+/// What waits, up to the size of a batch.
+fn gather(first: Vec<Asked>, queue: &mut Queue) -> Vec<Asked> {
+    let size = |asked: &[Asked]| asked.iter().map(|one| one.proposal.0.len()).sum::<usize>();
+    let mut bytes = size(&first);
+    let mut gathered = first;
+    while gathered.len() < BATCH_PROPOSALS_MAX
+        && bytes < BATCH_BYTES_MAX
+        && let Ok(next) = queue.try_recv()
+    {
+        bytes += size(&next);
+        gathered.extend(next);
+    }
+    gathered
+}
+
+/// Proposes one batch and passes the answers on, until it is applied.
+async fn propose<W>(asked: Vec<Asked>, write: impl Fn(Vec<Proposal>) -> W)
+where
+    W: Future<Output = Option<BoxStream<'static, Attempt<Reply>>>>,
+{
+    // Who has gone meanwhile asks again elsewhere, or not at all.
+    let waiting = asked.into_iter().filter(|one| !one.answer.is_closed());
+    let (proposals, callers): (Vec<Proposal>, Vec<_>) =
+        waiting.map(|one| (one.proposal, one.answer)).unzip();
+    if proposals.is_empty() {
+        return;
+    }
+    // Callers that are left without an answer learn so when their end is dropped.
+    let Some(answers) = write(proposals).await else { return };
+    let mut answers = answers.zip(futures::stream::iter(callers));
+    while let Some((answer, caller)) = answers.next().await {
+        let _ = caller.send(answer);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+    use parking_lot::Mutex;
+
+    use super::*;
+
+    fn proposal(name: &str) -> (Asked, Answer) {
+        Asked::new(Proposal(name.to_owned().into()))
+    }
+
+    /// A batch as it was written, and who lets it go on.
+    struct One(Vec<String>, Option<oneshot::Sender<()>>);
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<One>>>);
+
+    impl Written {
+        fn write(
+            &self,
+            proposals: &[Proposal],
+        ) -> impl Future<Output = Option<BoxStream<'static, Attempt<Reply>>>> + use<> {
+            let (go, goes) = oneshot::channel::<()>();
+            let names = proposals.iter().map(|p| String::from_utf8_lossy(&p.0).into_owned());
+            self.0.lock().push(One(names.collect(), Some(go)));
+            let count = proposals.len();
+            let answers = goes.into_stream().flat_map(move |_| {
+                futures::stream::iter((0..count).map(|_| Attempt::Done(Reply::None)))
+            });
+            std::future::ready(Some(answers.boxed()))
+        }
+
+        fn names(&self) -> Vec<Vec<String>> {
+            self.0.lock().iter().map(|one| one.0.clone()).collect()
+        }
+
+        fn finish(&self, batch: usize) {
+            let _ = self.0.lock()[batch].1.take().unwrap().send(());
+        }
+    }
+
+    #[tokio::test]
+    async fn what_comes_while_a_batch_is_under_way_is_the_next() {
+        let written = Written::default();
+        let (batching, queue) = queue();
+        let mut run = Box::pin(batch(queue, |proposals| written.write(&proposals)));
+        let mut answers = Vec::new();
+        for names in ["a", "b", "c d", "e"] {
+            let (asked, more): (Vec<_>, Vec<_>) = names.split(' ').map(proposal).unzip();
+            batching.send(asked).await.unwrap();
+            answers.extend(more);
+            assert!((&mut run).now_or_never().is_none());
+        }
+        assert_eq!(written.names(), [["a"]], "the first does not wait");
+        drop(answers.pop());
+        written.finish(0);
+        assert!((&mut run).now_or_never().is_none());
+        assert_eq!(written.names()[1], ["b", "c", "d"], "nobody waits for e any more");
+        assert!(matches!(answers[0].try_recv(), Ok(Attempt::Done(Reply::None))));
+        assert!(answers[1].try_recv().is_err(), "its batch is still under way");
+        written.finish(1);
+        drop(batching);
+        run.await;
+        for answer in &mut answers[1..] {
+            assert!(matches!(answer.try_recv(), Ok(Attempt::Done(Reply::None))));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_batch_is_bounded() {
+        let (batching, mut queue) = queue();
+        let mut answers = Vec::new();
+        for size in [BATCH_BYTES_MAX / 2, BATCH_BYTES_MAX, 1] {
+            let (asked, answer) = Asked::new(Proposal(vec![0; size].into()));
+            batching.send(vec![asked]).await.unwrap();
+            answers.push(answer);
+        }
+        let first = queue.recv().await.unwrap();
+        assert_eq!(gather(first, &mut queue).len(), 2, "full with the second");
+        let last = queue.recv().await.unwrap();
+        assert_eq!(gather(last, &mut queue).len(), 1);
+    }
+}
