@@ -55,8 +55,10 @@ impl Controller for DisruptionController {
         match change {
             Change::PodDisruptionBudget(delta) => keys.extend(delta.new.map(Key::of)),
             Change::Pod(delta) => {
-                for pod in delta.sides() {
-                    keys.extend(guards(world, pod).map(Key::of));
+                if counts_otherwise(delta) {
+                    for pod in delta.sides() {
+                        keys.extend(guards(world, pod).map(Key::of));
+                    }
                 }
                 keys.extend(delta.new.filter(|pod| is_stale_in(pod).is_some()).map(pod_key));
             }
@@ -92,6 +94,16 @@ impl Controller for DisruptionController {
 
 fn pod_key(pod: &Pod) -> Key {
     Key::new(pod.namespace(), format!("{POD}{}", pod.name()))
+}
+
+/// Whether a change of a pod may change what a budget says.
+fn counts_otherwise(delta: &Delta<'_, Pod>) -> bool {
+    let (Some(old), Some(new)) = (delta.old, delta.new) else { return true };
+    let essence = |pod: &Pod| (pods::is_ready(pod), pod.is_deleting());
+    essence(old) != essence(new)
+        || old.uid() != new.uid()
+        || old.metadata.labels != new.metadata.labels
+        || old.metadata.owner_references != new.metadata.owner_references
 }
 
 /// All budgets where something has another scale than before.

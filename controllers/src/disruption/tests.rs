@@ -2,10 +2,11 @@
 
 use expect_test::{Expect, expect};
 
-use super::{plan, plan_pod};
+use super::{DisruptionController, plan, plan_pod};
 use crate::{
+    controller::{Controller, Keys},
     testing::{self, Fake, key, now},
-    world::Kind,
+    world::{Change, Delta, Kind},
 };
 
 /// `allowed of healthy, desired, expected; reason` of the status once the plan is carried out.
@@ -149,4 +150,22 @@ fn a_disruption_that_did_not_come_is_taken_back() {
             "status Pod p1 {status:{conditions:[{lastTransitionTime:2033-05-18T03:33:20Z status:False type:DisruptionTarget}]}}"
         ],
     );
+}
+
+#[test]
+fn budgets_are_woken_by_what_changes_their_count() {
+    let fake = Fake::new(&with_pods(r#""minAvailable": 2"#));
+    let wakes = |change: fn(&mut k8s_openapi::api::core::v1::Pod)| {
+        let old = fake.world.pods.get(&key("p1")).unwrap().clone();
+        let mut new = (*old).clone();
+        change(&mut new);
+        let mut keys = Keys::new();
+        let change = Change::Pod(Delta { old: Some(&old), new: Some(&new) });
+        DisruptionController.wake(&fake.world, &change, &mut keys);
+        keys.len()
+    };
+    assert_eq!(wakes(|_| {}), 0);
+    assert_eq!(wakes(|pod| pod.status.as_mut().unwrap().conditions = None), 1);
+    assert_eq!(wakes(|pod| pod.metadata.labels = None), 1);
+    assert_eq!(wakes(|pod| pod.status.as_mut().unwrap().message = Some("x".to_owned())), 0);
 }

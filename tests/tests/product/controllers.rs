@@ -332,3 +332,57 @@ async fn a_namespace_says_what_keeps_it_and_goes_with_all_it_has() -> Result<()>
     lab.merge("/api/v1/namespaces/n/configmaps/held", &free).await?;
     lab.until_gone("/api/v1/namespaces/n").await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dependents_follow_their_owners_in_all_three_ways() -> Result<()> {
+    let lab = Lab::start().await?;
+    let (core, apps) = ("/api/v1/namespaces/default", "/apis/apps/v1/namespaces/default");
+    let deployment = |name: &str| {
+        json!({
+            "metadata": {"name": name},
+            "spec": {"selector": {"matchLabels": {"app": name}}, "template": {
+                "metadata": {"labels": {"app": name}},
+                "spec": {"containers": [{"name": "c", "image": "example.invalid/web:1"}]},
+            }},
+        })
+    };
+    for policy in ["Background", "Foreground", "Orphan"] {
+        let name = policy.to_lowercase();
+        lab.create(&format!("{apps}/deployments"), &deployment(&name)).await?;
+        let pods = format!("{core}/pods?labelSelector=app%3D{name}");
+        let sets = format!("{apps}/replicasets?labelSelector=app%3D{name}");
+        let count = |list: &Value| list["items"].as_array().map_or(0, Vec::len);
+        lab.until("a pod", &pods, |list| count(list) == 1).await?;
+        let path = format!("{apps}/deployments/{name}");
+        lab.delete(&format!("{path}?propagationPolicy={policy}")).await?;
+        lab.until_gone(&path).await?;
+        if policy == "Orphan" {
+            let left = lab.get(&sets).await?;
+            ensure!(count(&left) == 1, "{left}");
+            ensure!(left["items"][0]["metadata"]["ownerReferences"].is_null(), "{left}");
+            ensure!(count(&lab.get(&pods).await?) == 1, "the pod is its ReplicaSet's");
+        } else {
+            if policy == "Foreground" {
+                ensure!(count(&lab.get(&sets).await?) == 0, "its ReplicaSet goes first");
+            }
+            lab.until("no pod", &pods, |list| count(list) == 0).await?;
+        }
+    }
+    // Owners are in the dependent's own namespace, or they are none.
+    lab.create("/api/v1/namespaces", &json!({"metadata": {"name": "other"}})).await?;
+    let owner = json!({"metadata": {"name": "owner"}});
+    let owner = lab.create("/api/v1/namespaces/other/configmaps", &owner).await?;
+    let owners = json!([{
+        "apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": owner["metadata"]["uid"],
+    }]);
+    let stray = json!({"metadata": {"name": "stray", "ownerReferences": owners}});
+    lab.create(&format!("{core}/configmaps"), &stray).await?;
+    lab.until_gone(&format!("{core}/configmaps/stray")).await?;
+    let events = format!("{core}/events?fieldSelector=reason%3DOwnerRefInvalidNamespace");
+    lab.until("an explanation", &events, |list| {
+        list["items"][0]["involvedObject"]["name"] == "stray"
+            && list["items"][0]["type"] == "Warning"
+    })
+    .await?;
+    Ok(())
+}
