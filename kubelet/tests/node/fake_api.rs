@@ -159,6 +159,10 @@ impl FakeApi {
                 None => not_found(&path),
             },
             Method::POST if path.ends_with("/token") => answer(201, token()),
+            Method::POST if path.ends_with("/tokenreviews") => answer(201, review_token(&body)),
+            Method::POST if path.ends_with("/subjectaccessreviews") => {
+                answer(201, review_access(&body))
+            }
             Method::POST => self.create(&path, body),
             Method::PATCH => self.patch(&path, &body),
             Method::DELETE => match self.remove(&path) {
@@ -327,4 +331,19 @@ fn merge_list(target: &mut Value, field: &str, key: &str, patches: &[Value]) {
         }
     }
     target[field] = Value::Array(list);
+}
+
+/// The token `good` is the collector's.
+fn review_token(review: &Value) -> Value {
+    if review["spec"]["token"] != "good" {
+        return json!({ "status": { "user": {}, "error": "invalid bearer token" } });
+    }
+    json!({ "status": { "authenticated": true, "user": { "username": "collector" } } })
+}
+
+/// The collector reads metrics, and nobody anything else.
+fn review_access(review: &Value) -> Value {
+    let (user, asked) = (&review["spec"]["user"], &review["spec"]["resourceAttributes"]);
+    let allowed = user == "collector" && asked["subresource"] == "metrics";
+    json!({ "status": { "allowed": allowed } })
 }

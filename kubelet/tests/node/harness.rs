@@ -214,15 +214,33 @@ impl TestNode {
         self.open(&format!("containerLogs/{what}")).await
     }
 
+    /// The code of the answer to somebody without a certificate.
+    pub(crate) async fn code_without_certificate(&self, path: &str, token: &str) -> String {
+        let mut stream = self.connect(None).await;
+        let request = format!(
+            "GET /{path} HTTP/1.1\r\nhost: node\r\nauthorization: Bearer {token}\r\n\
+             connection: close\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        answer.split(' ').nth(1).unwrap_or_default().to_owned()
+    }
+
     async fn open(&self, path: &str) -> TlsStream<TcpStream> {
-        let config = tls::client_config(&self.roots, Some(&self.admin), &[]).unwrap();
-        let stream = TcpStream::connect(self.options.listen).await.unwrap();
-        let name = rustls::pki_types::ServerName::try_from("127.0.0.1").unwrap();
-        let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::new(config));
-        let mut stream = connector.connect(name, stream).await.unwrap();
+        let mut stream = self.connect(Some(&self.admin)).await;
         let request = format!("GET /{path} HTTP/1.1\r\nhost: node\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         stream
+    }
+
+    async fn connect(&self, identity: Option<&Identity>) -> TlsStream<TcpStream> {
+        let config = tls::client_config(&self.roots, identity, &[]).unwrap();
+        let stream = TcpStream::connect(self.options.listen).await.unwrap();
+        let name = rustls::pki_types::ServerName::try_from("127.0.0.1").unwrap();
+        let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::new(config));
+        connector.connect(name, stream).await.unwrap()
     }
 
     /// Reads until a text has arrived.

@@ -86,6 +86,10 @@ async fn a_pod_lives_and_dies() {
     let log = node.logs("shop/web/web?tailLines=1000").await;
     assert!(log.starts_with("web v1 serves on port 8080\n"), "{log}");
 
+    let asks = |path: &'static str, token: &'static str| node.code_without_certificate(path, token);
+    assert_eq!(asks("metrics", "good").await, "200");
+    assert_eq!(asks("pods", "good").await, "403");
+    assert_eq!(asks("metrics", "bad").await, "401");
     let stats = node.get("stats/summary").await;
     assert!(stats.contains("\"workingSetBytes\""), "{stats}");
 
