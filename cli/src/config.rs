@@ -18,6 +18,7 @@ use std::{
 use anyhow::{Result, bail, ensure};
 use clap::Args;
 use ipnet::IpNet;
+use kontiki_base::pki::LEAF_LIFETIME;
 use kontiki_raft::Retention;
 use serde::{Deserialize, Serialize};
 
@@ -115,6 +116,10 @@ pub(crate) struct ServerSettings {
     #[arg(long, env = "KONTIKI_SERVICE_NODE_PORT_RANGE", value_name = "FIRST-LAST")]
     #[serde(skip_serializing_if = "Option::is_none")]
     service_node_port_range: Option<PortRange>,
+    /// How long certificates are valid that are requested through the API, at most [default: 365d]
+    #[arg(long, env = "KONTIKI_CLUSTER_SIGNING_DURATION", value_name = "TIME", value_parser = duration::parse)]
+    #[serde(skip_serializing_if = "Option::is_none", with = "duration::option")]
+    cluster_signing_duration: Option<Duration>,
     /// How long a silent node counts as ready [default: 40s]
     #[arg(long, env = "KONTIKI_NODE_MONITOR_GRACE_PERIOD", value_name = "TIME", value_parser = duration::parse)]
     #[serde(skip_serializing_if = "Option::is_none", with = "duration::option")]
@@ -251,6 +256,7 @@ pub(crate) struct Server {
     pub(crate) watch_progress_notify_interval: Duration,
     pub(crate) with_agent: bool,
     pub(crate) cluster: ClusterSettings,
+    pub(crate) signing_duration: Duration,
     pub(crate) node_monitor_grace_period: Duration,
     pub(crate) node_monitor_period: Duration,
     pub(crate) not_ready_toleration: Duration,
@@ -364,6 +370,7 @@ impl Server {
             watch_progress_notify_interval,
             with_agent: !settings.no_agent.unwrap_or(false) && !cluster.store_only,
             cluster,
+            signing_duration: settings.cluster_signing_duration.unwrap_or(LEAF_LIFETIME),
             node_monitor_grace_period: settings.node_monitor_grace_period.unwrap_or(second * 40),
             node_monitor_period: settings.node_monitor_period.unwrap_or(second * 5),
             not_ready_toleration: seconds(settings.default_not_ready_toleration_seconds),
@@ -481,13 +488,14 @@ mod tests {
     fn keys_of_the_file_are_the_names_of_the_flags() {
         let server = server(
             "data-dir: /tmp/x\nbind-address: 127.0.0.1\napi-port: 16443\nno-agent: true\n\
-             node-name: s1\nnode-monitor-grace-period: 2s\nservice-node-port-range: 31000-31999\n",
+             node-name: s1\nnode-monitor-grace-period: 2s\ncluster-signing-duration: 30d\nservice-node-port-range: 31000-31999\n",
         )
         .unwrap();
         assert_eq!(server.common.data_dir, PathBuf::from("/tmp/x"));
         assert_eq!(server.api_listen().to_string(), "127.0.0.1:16443");
         assert_eq!(server.advertised().unwrap().to_string(), "127.0.0.1");
         assert_eq!(server.node_monitor_grace_period, Duration::from_secs(2));
+        assert_eq!(server.signing_duration, Duration::from_secs(30 * 24 * 3600));
         assert!(!server.with_agent);
     }
 

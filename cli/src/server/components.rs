@@ -52,6 +52,7 @@ fn controller_options(config: &Server, prepared: &Prepared) -> kontiki_controlle
         cluster_cidrs: cluster.cluster_cidr.clone(),
         service_cluster_ip_ranges: cluster.service_cidr.clone(),
         signer: Some(prepared.secrets.cluster.authority()),
+        signing_duration: config.signing_duration,
         root_ca: prepared.secrets.cluster.roots().pem,
         ..kontiki_controllers::Options::default()
     }
