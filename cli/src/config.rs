@@ -148,6 +148,16 @@ pub(crate) struct ServerSettings {
     #[arg(long, env = "KONTIKI_DISABLE", value_name = "NAMES", value_delimiter = ',')]
     #[serde(skip_serializing_if = "Option::is_none")]
     disable: Option<Vec<String>>,
+    /// Controllers to run: * for all, NAME for one, -NAME for all but one [default: *]
+    #[arg(
+        long,
+        env = "KONTIKI_CONTROLLERS",
+        value_name = "NAMES",
+        value_delimiter = ',',
+        allow_hyphen_values = true
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    controllers: Option<Vec<String>>,
 }
 
 /// What servers and agents have in common.
@@ -264,6 +274,7 @@ pub(crate) struct Server {
     pub(crate) heartbeat_interval: Duration,
     pub(crate) election_timeout: Duration,
     pub(crate) disabled: Vec<Component>,
+    pub(crate) controllers: Vec<String>,
     pub(crate) access: Access,
 }
 
@@ -379,6 +390,7 @@ impl Server {
             election_timeout,
             access: Access::from_settings(settings.access)?,
             disabled: components(settings.disable.unwrap_or_default())?,
+            controllers: controllers(settings.controllers)?,
             common: Common::from_settings(settings.common)?,
         })
     }
@@ -454,6 +466,16 @@ fn cluster_settings(settings: &ServerSettings) -> Result<ClusterSettings> {
     })
 }
 
+fn controllers(names: Option<Vec<String>>) -> Result<Vec<String>> {
+    let default = kontiki_controllers::Options::default();
+    let controllers = names.unwrap_or_else(|| default.controllers.clone());
+    let options = kontiki_controllers::Options { controllers, ..default };
+    if let Some(name) = options.unknown_controller() {
+        bail!("--controllers {name:?} is not in the list of known controllers");
+    }
+    Ok(options.controllers)
+}
+
 fn components(names: Vec<String>) -> Result<Vec<Component>> {
     let mut components = Vec::new();
     for name in names {
@@ -512,6 +534,7 @@ mod tests {
             ("cluster-cidr: [10.1.0.0/16, 10.2.0.0/16]", "--cluster-cidr has two ranges of IPv4"),
             ("authorization-mode: [ABAC]", "authorization-mode \"ABAC\" is not a valid mode"),
             ("audit-log-path: x", "--audit-policy-file and --audit-log-path go together"),
+            ("controllers: ['*', -deploy]", "--controllers \"-deploy\" is not in the list"),
             ("disable: [kubelet]", "--disable \"kubelet\" is unknown"),
             ("election-timeout: 60ms", "--election-timeout 60ms must be at least twice"),
         ];

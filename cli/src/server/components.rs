@@ -47,6 +47,7 @@ pub(super) fn start(
 fn controller_options(config: &Server, prepared: &Prepared) -> kontiki_controllers::Options {
     let cluster = &prepared.state.cluster;
     kontiki_controllers::Options {
+        controllers: config.controllers.clone(),
         node_monitor_period: config.node_monitor_period,
         node_monitor_grace_period: config.node_monitor_grace_period,
         cluster_cidrs: cluster.cluster_cidr.clone(),
