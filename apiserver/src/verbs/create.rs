@@ -55,24 +55,19 @@ pub async fn create(
     }
     let generate = meta::text(&object, "generateName").to_owned();
     let generates = meta::name(&object).is_empty() && !generate.is_empty();
-    let mut attempts = if generates { NAMES_MAX } else { 1 };
-    loop {
-        attempts -= 1;
-        if generates {
-            let name = metadata::generated_name(&generate, |bound| rand::random_range(0..bound));
-            meta::metadata_mut(&mut object).insert("name".to_owned(), name.into());
-        }
+    if !generates {
+        return create_named(core, writer, resource, object).await;
+    }
+    for _ in 0..NAMES_MAX {
+        let name = metadata::generated_name(&generate, |bound| rand::random_range(0..bound));
+        meta::metadata_mut(&mut object).insert("name".to_owned(), name.into());
         match create_named(core, writer, resource, object.clone()).await {
-            Err(status) if generates && status.reason == "AlreadyExists" => {
-                if attempts == 0 {
-                    let row = &resource.row;
-                    let name = meta::name(&object);
-                    return Err(Status::generate_name_conflict(&row.group, &row.resource, name));
-                }
-            }
+            Err(status) if status.reason == "AlreadyExists" => {}
             other => return other,
         }
     }
+    let row = &resource.row;
+    Err(Status::generate_name_conflict(&row.group, &row.resource, meta::name(&object)))
 }
 
 async fn create_named(
@@ -117,10 +112,10 @@ async fn write_new(
     core: &Core,
     writer: &Writer,
     target: Target<'_>,
-    object: Value,
+    mut object: Value,
 ) -> Result<Stored, Status> {
     let resource = target.resource;
-    check_new(core, writer, target, &object).await?;
+    check_new(core, writer, target, &mut object).await?;
     // That nothing is there yet is believed without asking: the transaction finds out.
     let believed = stored::from_cache(target);
     stored::change_from(core, writer, target, believed, |current| match current {
@@ -137,7 +132,7 @@ async fn check_new(
     core: &Core,
     writer: &Writer,
     target: Target<'_>,
-    object: &Value,
+    object: &mut Value,
 ) -> Result<(), Status> {
     let resource = target.resource;
     let mut errors = metadata::validate(object, None, resource);
@@ -149,14 +144,13 @@ async fn check_new(
     for warning in resource.strategy.warnings(object, None) {
         writer.notes.warn(warning);
     }
-    let mut object = object.clone();
     let attempt = Attempt {
         operation: Operation::Create,
         resource,
         subresource: "",
         namespace: target.namespace,
         name: target.name,
-        object: &mut object,
+        object,
         old: None,
         writer,
     };
