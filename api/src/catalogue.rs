@@ -124,6 +124,8 @@ pub struct Row {
     /// The group and version that its objects are stored in, where that is not the row's own:
     /// another row serves the same objects.
     pub stored_as: Option<GroupVersion>,
+    /// What whoever uses it is told, if it is not meant to be used any more.
+    pub deprecated: Option<Name>,
 }
 
 /// What a Scale is made of.

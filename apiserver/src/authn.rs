@@ -10,6 +10,7 @@ pub mod certificate;
 pub mod oidc;
 pub mod service_account;
 pub mod static_token;
+pub mod verified;
 
 use std::sync::Arc;
 

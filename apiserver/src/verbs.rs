@@ -29,6 +29,9 @@ use crate::{answer::Body, core::Core, exchange::Exchange, protobuf::encode, subr
 
 /// Answers a resource request that the router has let through.
 pub async fn serve(core: &Arc<Core>, exchange: &mut Exchange) -> Result<Response<Body>, Status> {
+    if let Some(warning) = exchange.resource()?.row.deprecated.clone() {
+        exchange.notes.warn(warning.into_owned());
+    }
     if let Some(subresource) = subresources::find(&exchange.info) {
         return (subresource.serve)(core, exchange).await;
     }

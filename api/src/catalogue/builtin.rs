@@ -35,9 +35,12 @@ fn core() -> Vec<Row> {
         row(CORE, "Binding", "bindings", Scope::Namespaced).verbs(&["create"]),
         row(CORE, "ComponentStatus", "componentstatuses", Scope::Cluster)
             .short("cs")
-            .verbs(&["get", "list"]),
+            .verbs(&["get", "list"])
+            .deprecated("v1 ComponentStatus is deprecated in v1.19+"),
         row(CORE, "ConfigMap", "configmaps", Scope::Namespaced).short("cm"),
-        row(CORE, "Endpoints", "endpoints", Scope::Namespaced).short("ep"),
+        row(CORE, "Endpoints", "endpoints", Scope::Namespaced).short("ep").deprecated(
+            "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
+        ),
         event(),
         row(CORE, "LimitRange", "limitranges", Scope::Namespaced).short("limits"),
         row(CORE, "Namespace", "namespaces", Scope::Cluster)

@@ -14,6 +14,7 @@ use jsonwebtoken::{Algorithm, Validation};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::verified::Verified;
 use crate::user::UserInfo;
 use keys::Keys;
 
@@ -182,13 +183,14 @@ pub struct Oidc {
     settings: Settings,
     /// The issuer's keys.
     pub keys: Arc<Keys>,
+    verified: Verified<Claims>,
 }
 
 impl Oidc {
     /// Believes an issuer, as soon as its keys are there.
     pub fn new(settings: Settings) -> Oidc {
         let keys = Arc::new(Keys::new(&settings));
-        Oidc { settings, keys }
+        Oidc { settings, keys, verified: Verified::default() }
     }
 
     /// Reads what a token says of itself; `None` if it is not our issuer's business.
@@ -211,6 +213,13 @@ impl Oidc {
 
     /// Whose token this is, if it is one that holds.
     pub fn user_of(&self, token: &str, now: Timestamp) -> Option<UserInfo> {
+        let claims = self.verified.get(self.keys.epoch(), token, || self.check(token))?;
+        let user = self.settings.user_of(&claims, now);
+        user.inspect_err(|why| tracing::debug!("an ID token is not accepted: {why}")).ok()
+    }
+
+    /// What a token says, if the issuer has signed it for us.
+    fn check(&self, token: &str) -> Option<Claims> {
         let seen = self.peek(token)?;
         if !self.settings.algorithms.contains(&seen.algorithm) {
             tracing::debug!("an ID token is signed with {:?}", seen.algorithm);
@@ -219,14 +228,12 @@ impl Oidc {
         let mut validation = Validation::new(seen.algorithm);
         validation.set_issuer(&[&self.settings.issuer_url]);
         validation.set_audience(&[&self.settings.client_id]);
-        // Times are compared with the request's own clock.
+        // Times are compared for every request.
         validation.validate_exp = false;
         validation.validate_nbf = false;
         let keys = self.keys.of(seen.key.as_deref());
         let verify = |key| jsonwebtoken::decode::<Claims>(token, key, &validation).ok();
-        let verified = keys.iter().find_map(verify);
-        let user = verified.map(|data| self.settings.user_of(&data.claims, now))?;
-        user.inspect_err(|why| tracing::debug!("an ID token is not accepted: {why}")).ok()
+        keys.iter().find_map(verify).map(|data| data.claims)
     }
 }
 

@@ -3,14 +3,14 @@
 //! A token is bound to its account, and to a pod when it was made for one: it stops to hold when
 //! either is gone, whatever its expiry says.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use kontiki_api::meta;
 use serde::{Deserialize, Serialize};
 
-use super::KeyError;
+use super::{KeyError, verified::Verified};
 use crate::{
     cache::Caches,
     user::{SERVICE_ACCOUNT_PREFIX, UserInfo},
@@ -73,6 +73,7 @@ pub struct TokenKeys {
     signing: EncodingKey,
     verifying: DecodingKey,
     issuer: String,
+    verified: Verified<Claims>,
 }
 
 impl TokenKeys {
@@ -85,6 +86,7 @@ impl TokenKeys {
             signing: EncodingKey::from_ec_pem(private_pem.as_bytes()).map_err(|e| failed(&e))?,
             verifying: DecodingKey::from_ec_pem(public_pem.as_bytes()).map_err(|e| failed(&e))?,
             issuer: issuer.to_owned(),
+            verified: Verified::default(),
         })
     }
 
@@ -105,19 +107,26 @@ impl TokenKeys {
         token: &str,
         audiences: Option<&[String]>,
         now: Timestamp,
-    ) -> Option<Claims> {
+    ) -> Option<Arc<Claims>> {
+        let claims = self.verified.get(0, token, || self.check(token))?;
+        let own = std::slice::from_ref(&self.issuer);
+        let audiences = audiences.unwrap_or(own);
+        let second = now.as_second();
+        (claims.aud.iter().any(|one| audiences.contains(one))
+            && claims.nbf <= second
+            && second < claims.exp)
+            .then_some(claims)
+    }
+
+    /// What a token says, if it is ours.
+    fn check(&self, token: &str) -> Option<Claims> {
         let mut validation = Validation::new(Algorithm::ES256);
         validation.set_issuer(&[&self.issuer]);
-        match audiences {
-            Some(audiences) => validation.set_audience(audiences),
-            None => validation.set_audience(&[&self.issuer]),
-        }
-        // Times are compared below, with the request's own clock.
+        // For whom and when it holds is compared for every request.
+        validation.validate_aud = false;
         validation.validate_exp = false;
         let data = jsonwebtoken::decode::<Claims>(token, &self.verifying, &validation).ok()?;
-        let claims = data.claims;
-        let second = now.as_second();
-        (claims.nbf <= second && second < claims.exp).then_some(claims)
+        Some(data.claims)
     }
 }
 
@@ -195,7 +204,7 @@ mod tests {
         let token = keys.sign(&claims(now.as_second())).unwrap();
         assert!(token.starts_with("ey"));
         let seen = keys.verify(&token, None, now).unwrap();
-        assert_eq!(seen.bound.pod.unwrap().name, "web");
+        assert_eq!(seen.bound.pod.as_ref().unwrap().name, "web");
         assert!(keys.verify(&token, None, later).is_none());
         assert!(keys.verify(&token, Some(&["vault".to_owned()]), now).is_none());
         assert!(self::keys().verify(&token, None, now).is_none());

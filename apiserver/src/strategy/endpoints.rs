@@ -11,18 +11,8 @@ use super::{
 };
 
 /// The strategy of `endpoints`.
-pub(super) static STRATEGY: Declared = Declared {
-    defaults,
-    check,
-    creates_on_update: true,
-    warnings: |_, _| {
-        vec![
-            "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"
-                .to_owned(),
-        ]
-    },
-    ..PLAIN
-};
+pub(super) static STRATEGY: Declared =
+    Declared { defaults, check, creates_on_update: true, ..PLAIN };
 
 fn defaults(object: &mut Value) {
     for subset in value::items(object, "subsets") {

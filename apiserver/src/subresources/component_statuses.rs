@@ -23,7 +23,6 @@ use crate::{
 /// What a component is called, and its Lease in `kube-system`.
 const LEASED: [(&str, &str); 2] =
     [("controller-manager", "kube-controller-manager"), ("scheduler", "kube-scheduler")];
-const DEPRECATED: &str = "v1 ComponentStatus is deprecated in v1.19+";
 
 pub(super) fn serve<'a>(core: &'a Arc<Core>, exchange: &'a mut Exchange) -> ServeFuture<'a> {
     Box::pin(run(core, exchange))
@@ -39,7 +38,6 @@ async fn run(core: &Arc<Core>, exchange: &mut Exchange) -> Result<Response<Body>
         all.push(component(name, renewed(lease.map(|lease| lease.value()), exchange.now)));
     }
     all.sort_by(|one, other| meta::name(one).cmp(meta::name(other)));
-    exchange.warnings.push(DEPRECATED.to_owned());
     let name = exchange.info.name.clone();
     if !name.is_empty() {
         let found = all.into_iter().find(|one| meta::name(one) == name);

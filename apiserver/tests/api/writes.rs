@@ -169,6 +169,7 @@ async fn warnings_come_with_whatever_changes_an_object() {
     let endpoints = "/api/v1/namespaces/default/endpoints";
     let object = json!({"metadata": {"name": "e"}});
     assert_eq!(warned(Method::POST, endpoints, JSON, &object).await.len(), 1);
+    assert_eq!(warned(Method::GET, endpoints, JSON, &json!({})).await.len(), 1);
     let patch = json!({"metadata": {"labels": {"a": "b"}}});
     let merge = "application/merge-patch+json";
     let seen = warned(Method::PATCH, &format!("{endpoints}/e"), merge, &patch).await;

@@ -36,6 +36,7 @@ pub(super) fn row(
         selectable_fields: Vec::new(),
         scale: None,
         stored_as: None,
+        deprecated: None,
     }
 }
 
@@ -82,6 +83,12 @@ impl Row {
     /// Another row serves the same objects, and they are stored as that one has them.
     pub(super) fn stored_as(mut self, (group, version): GroupVersionName) -> Row {
         self.stored_as = Some(GroupVersion { group: group.into(), version: version.into() });
+        self
+    }
+
+    /// It is not meant to be used any more; clients are warned.
+    pub(super) fn deprecated(mut self, warning: &'static str) -> Row {
+        self.deprecated = Some(warning.into());
         self
     }
 

@@ -1,6 +1,12 @@
 //! The keys of an issuer: fetched from where its discovery document says, kept, fetched again.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -44,6 +50,7 @@ pub struct Keys {
     issuer_url: String,
     roots: String,
     current: ArcSwap<Vec<(Option<String>, DecodingKey)>>,
+    epoch: AtomicU64,
     asked: Notify,
     /// Counts fetches.
     fetched: watch::Sender<u64>,
@@ -61,9 +68,16 @@ impl Keys {
             issuer_url: settings.issuer_url.clone(),
             roots: settings.roots.clone(),
             current: ArcSwap::default(),
+            epoch: AtomicU64::new(0),
             asked: Notify::new(),
             fetched: watch::Sender::new(0),
         }
+    }
+
+    /// Counts the times that keys were replaced. Asked before the keys: what an older set has
+    /// verified is then never taken for a newer one's.
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
     }
 
     /// Whether a key of that id is known; a token that names none may be signed with any.
@@ -103,6 +117,7 @@ impl Keys {
                 Ok(keys) => {
                     backoff.reset();
                     self.current.store(Arc::new(keys));
+                    self.epoch.fetch_add(1, Ordering::Release);
                     AGE_MAX
                 }
                 Err(why) => {
