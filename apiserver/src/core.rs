@@ -57,10 +57,10 @@ pub struct Core {
     pub ready: watch::Sender<bool>,
     /// Priority and fairness; without, only the numbers of requests are limited.
     pub flow_control: Option<FlowControl>,
-    /// Room for requests that change something.
-    pub mutating: Arc<Semaphore>,
+    /// Room for requests that change something; `None` is any number.
+    pub mutating: Option<Arc<Semaphore>>,
     /// Room for requests that only read.
-    pub reading: Arc<Semaphore>,
+    pub reading: Option<Arc<Semaphore>>,
 }
 
 impl Core {

@@ -16,6 +16,7 @@
 
 pub mod classify;
 pub mod demand;
+pub mod dump;
 pub mod follow;
 pub mod hand;
 mod metrics;

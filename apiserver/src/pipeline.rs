@@ -57,7 +57,7 @@ const fn stage(name: &'static str, run: Run) -> Stage {
 /// The stages in order. Round all of them stand the panic guard and the metrics of [`handle`].
 pub static STAGES: &[Stage] = &[
     stage("request info", request_info::run),
-    stage("size and in-flight limits", limits::run),
+    stage("size limits", limits::run),
     stage("authentication", authenticate::run),
     stage("audit (received)", audit::received),
     stage("impersonation", impersonate::run),

@@ -128,8 +128,8 @@ impl ApiServer {
             flow_control: options
                 .priority_and_fairness
                 .then(|| FlowControl::new(options.max_mutating_inflight + options.max_inflight)),
-            mutating: Arc::new(Semaphore::new(options.max_mutating_inflight)),
-            reading: Arc::new(Semaphore::new(options.max_inflight)),
+            mutating: room(options.max_mutating_inflight),
+            reading: room(options.max_inflight),
             shutdown: tasks.shutdown(),
             catalogue,
             storage,
@@ -209,6 +209,11 @@ impl ApiServer {
             connections.stop().await;
         });
     }
+}
+
+/// Room for so many requests; zero is no limit, as upstream.
+fn room(number: usize) -> Option<Arc<Semaphore>> {
+    (number > 0).then(|| Arc::new(Semaphore::new(number)))
 }
 
 /// One connection: handshake, requests, and a graceful end.

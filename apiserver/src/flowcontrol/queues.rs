@@ -77,6 +77,21 @@ pub struct Turn {
     id: u64,
 }
 
+/// What one queue holds, for those who look.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Summary {
+    /// Its number.
+    pub number: u32,
+    /// Requests that wait.
+    pub waiting: usize,
+    /// Requests that are served.
+    pub serving: usize,
+    /// Their seats.
+    pub seats: u32,
+    /// Where its next request begins, in work that each queue has been due.
+    pub next: f64,
+}
+
 /// What becomes of a request that comes.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Arrival {
@@ -110,6 +125,7 @@ struct Queue<W> {
     waiting: VecDeque<Waiting<W>>,
     seats_waiting: u32,
     serving: u32,
+    seats: u32,
     next: f64,
 }
 
@@ -167,6 +183,23 @@ impl<W> Queues<W> {
     /// How many seats there are.
     pub fn limit(&self) -> u32 {
         self.limit
+    }
+
+    /// The queues that have something to do, by number.
+    pub fn summaries(&self) -> Vec<Summary> {
+        let mut all: Vec<Summary> = self
+            .busy
+            .iter()
+            .map(|(number, queue)| Summary {
+                number: *number,
+                waiting: queue.waiting.len(),
+                serving: queue.serving as usize,
+                seats: queue.seats,
+                next: queue.next,
+            })
+            .collect();
+        all.sort_by_key(|queue| queue.number);
+        all
     }
 
     /// How many seats were asked for, since this was asked last.
@@ -247,6 +280,7 @@ impl<W> Queues<W> {
         let lasted = now.saturating_sub(place.since);
         let queue = self.queue(place.queue);
         queue.serving -= 1;
+        queue.seats -= place.width;
         queue.next += work(place.width, lasted) - work(place.width, ESTIMATE);
         queue.bound();
         self.tidy(place.queue);
@@ -282,6 +316,7 @@ impl<W> Queues<W> {
         self.seats_in_use += width;
         let one = self.queue(queue);
         one.serving += 1;
+        one.seats += width;
         one.next += work(width, ESTIMATE);
         self.note_demand(now);
         Place { queue, width, since: now }
@@ -303,6 +338,7 @@ impl<W> Queues<W> {
             waiting: VecDeque::new(),
             seats_waiting: 0,
             serving: 0,
+            seats: 0,
             next,
         })
     }

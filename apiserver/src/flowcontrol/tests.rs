@@ -131,3 +131,24 @@ async fn seats_are_lent_to_those_who_ask() {
     }
     assert!(got.len() >= 36, "{}", got.len());
 }
+
+#[tokio::test]
+async fn dumps_tell_who_is_busy_with_what() {
+    let control = control(1);
+    let _seat = served(arrive(&control, "a"));
+    let _waiting = waits(arrive(&control, "a"));
+    let levels = control.dump("dump_priority_levels").unwrap();
+    let lines: Vec<&str> = levels.lines().collect();
+    assert_eq!(
+        lines[0],
+        "PriorityLevelName, ActiveQueues, IsIdle, IsQuiescing, WaitingRequests, \
+         ExecutingRequests"
+    );
+    let small = lines.iter().find(|line| line.starts_with("small,")).unwrap();
+    let cells: Vec<&str> = small.split(',').map(str::trim).collect();
+    assert_eq!((cells[2], cells[4], cells[5]), ("false", "1", "1"));
+    assert!(lines.iter().any(|line| line.starts_with("exempt,")));
+    let queues = control.dump("dump_queues").unwrap();
+    assert!(queues.lines().count() >= 2, "{queues}");
+    assert!(control.dump("nonsense").is_none());
+}

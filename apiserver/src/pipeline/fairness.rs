@@ -23,7 +23,7 @@ pub(super) fn run<'a>(core: &'a Arc<Core>, exchange: &'a mut Exchange) -> StageF
         Ok(Some(waiting)) => {
             let limit = FlowControl::wait_max(time_left(core, exchange));
             async move {
-                exchange.seat = Some(waiting.seat(limit).await.ok_or_else(refused)?);
+                exchange.seat = Some(waiting.seat(limit).await.ok_or_else(limits::too_many)?);
                 Ok(Flow::Next)
             }
             .boxed()
@@ -33,8 +33,11 @@ pub(super) fn run<'a>(core: &'a Arc<Core>, exchange: &'a mut Exchange) -> StageF
 }
 
 fn begin(core: &Core, exchange: &mut Exchange) -> Result<Option<Waiting>, Status> {
-    let Some(control) = &core.flow_control else { return Ok(None) };
     let info = &exchange.info;
+    let Some(control) = &core.flow_control else {
+        let counted = !info.is_long_running();
+        return if counted { limits::by_number(core, exchange).map(|()| None) } else { Ok(None) };
+    };
     if info.is_long_running() && info.verb != "watch" {
         return Ok(None);
     }
@@ -47,12 +50,8 @@ fn begin(core: &Core, exchange: &mut Exchange) -> Result<Option<Waiting>, Status
             Ok(None)
         }
         Admission::Waits(waiting) => Ok(Some(waiting)),
-        Admission::Refused => Err(refused()),
+        Admission::Refused => Err(limits::too_many()),
     }
-}
-
-fn refused() -> Status {
-    Status::too_many_requests("Too many requests, please try again later.", 1)
 }
 
 /// What is left of the request's time; watches have as much as others to begin.

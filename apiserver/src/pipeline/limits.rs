@@ -13,6 +13,7 @@ use crate::{
     metrics,
     query::Query,
     request_info::RequestInfo,
+    user::MASTERS,
 };
 
 /// Requests that change something; what is none of these only reads.
@@ -58,10 +59,9 @@ fn parse_duration(text: &str) -> Option<Duration> {
     (total > 0.0 && total < 1e9).then(|| Duration::from_secs_f64(total))
 }
 
-/// Refuses what is too large by its own account, and what comes on top of too much else. Callers
-/// in this process are its own control loops, which limit themselves.
-pub(super) fn run<'a>(core: &'a Arc<Core>, exchange: &'a mut Exchange) -> StageFuture<'a> {
-    let outcome = admit(core, exchange);
+/// Refuses what is too large by its own account.
+pub(super) fn run<'a>(_: &'a Arc<Core>, exchange: &'a mut Exchange) -> StageFuture<'a> {
+    let outcome = admit(exchange);
     async { outcome }.boxed()
 }
 
@@ -82,8 +82,7 @@ impl Drop for InFlight {
     }
 }
 
-fn admit(core: &Core, exchange: &mut Exchange) -> Result<Flow, Status> {
-    let own = matches!(exchange.source, Source::InProcess { .. });
+fn admit(exchange: &mut Exchange) -> Result<Flow, Status> {
     if exchange.info.is_long_running() {
         // What they carry is not read here but passed on.
         return Ok(Flow::Next);
@@ -93,20 +92,32 @@ fn admit(core: &Core, exchange: &mut Exchange) -> Result<Flow, Status> {
         let limit = format!("limit is {BODY_BYTES_MAX}");
         return Err(Status::request_entity_too_large(&limit));
     }
-    let mutates = MUTATING.contains(&exchange.info.verb);
-    exchange.in_flight = Some(InFlight::begin(mutates));
-    if own || core.flow_control.is_some() {
-        return Ok(Flow::Next);
-    }
-    let pool = if mutates { &core.mutating } else { &core.reading };
+    exchange.in_flight = Some(InFlight::begin(mutates(exchange)));
+    Ok(Flow::Next)
+}
+
+fn mutates(exchange: &Exchange) -> bool {
+    MUTATING.contains(&exchange.info.verb)
+}
+
+/// Refuses what comes on top of too much else of its kind: all there is where requests are not
+/// served by priority. Callers in this process limit themselves, and administrators are never
+/// kept out, as upstream.
+pub(super) fn by_number(core: &Core, exchange: &mut Exchange) -> Result<(), Status> {
+    let own = matches!(exchange.source, Source::InProcess { .. });
+    let pool = if mutates(exchange) { &core.mutating } else { &core.reading };
+    let Some(pool) = pool.as_ref().filter(|_| !own) else { return Ok(()) };
     match pool.clone().try_acquire_owned() {
         Ok(permit) => exchange.permit = Some(permit),
-        Err(_) => {
-            let message = "Too many requests, please try again later.";
-            return Err(Status::too_many_requests(message, 1));
-        }
+        Err(_) if exchange.user.in_group(MASTERS) => {}
+        Err(_) => return Err(too_many()),
     }
-    Ok(Flow::Next)
+    Ok(())
+}
+
+/// What is answered to those who are sent away.
+pub(super) fn too_many() -> Status {
+    Status::too_many_requests("Too many requests, please try again later.", 1)
 }
 
 #[cfg(test)]

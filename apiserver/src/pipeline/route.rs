@@ -95,6 +95,10 @@ async fn fixed(core: &Arc<Core>, exchange: &mut Exchange) -> Result<Response<Bod
             })?;
             Ok(answer::typed(StatusCode::OK, "text/plain; version=0.0.4", Body::full(text)))
         }
+        ["debug", "api_priority_and_fairness", name] => {
+            let text = core.flow_control.as_ref().and_then(|control| control.dump(name));
+            text.map(|text| answer::text(StatusCode::OK, text)).ok_or_else(not_a_path)
+        }
         ["openapi", rest @ ..] => {
             let accept = exchange.header(http::header::ACCEPT);
             openapi::serve(&core.catalogue, rest, accept).ok_or_else(not_a_path)

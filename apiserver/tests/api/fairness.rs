@@ -220,3 +220,19 @@ async fn one_noisy_client_starves_neither_others_nor_the_system() {
     assert!(slowest < Duration::from_secs(5), "{slowest:?}");
     cluster.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_priorities_only_the_numbers_are_limited() {
+    let cluster = Cluster::start_with(|options| {
+        options.priority_and_fairness = false;
+        options.max_inflight = 0;
+        options.max_mutating_inflight = 0;
+    })
+    .await;
+    let admin = cluster.admin();
+    admin.create(CONFIG_MAPS, &config_map("a")).await.ok();
+    let (code, schema, _) = classified(&admin, CONFIG_MAPS).await;
+    assert_eq!((code, schema.as_str()), (200, ""));
+    assert_eq!(admin.get("/debug/api_priority_and_fairness/dump_queues").await.code, 404);
+    cluster.stop().await;
+}
