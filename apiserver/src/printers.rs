@@ -30,6 +30,7 @@ mod policy;
 mod replica_set;
 mod replication_controller;
 mod role;
+mod scale;
 mod secret;
 mod service;
 mod service_account;
@@ -143,6 +144,9 @@ pub fn find(group: &str, resource: &str) -> Option<&'static Printer> {
     found.map(|(_, _, printer)| printer)
 }
 
+/// The printer of the Scales of any resource.
+pub static SCALE: Printer = scale::PRINTER;
+
 /// The printer of a resource.
 pub fn of(group: &str, resource: &str) -> &'static Printer {
     find(group, resource).unwrap_or(&PLAIN)
@@ -159,18 +163,23 @@ pub enum IncludeObject {
 
 /// The table of some objects of one resource.
 pub fn table(row: &Row, objects: &[Value], include: IncludeObject, now: Timestamp) -> Value {
-    let printer = of(&row.group, &row.resource);
-    let rows: Vec<Value> = objects.iter().map(|object| printer.row(object, now, include)).collect();
-    json!({
-        "kind": "Table",
-        "apiVersion": "meta.k8s.io/v1",
-        "metadata": {},
-        "columnDefinitions": printer.definitions(),
-        "rows": rows,
-    })
+    of(&row.group, &row.resource).table(objects, include, now)
 }
 
 impl Printer {
+    /// The table of some objects.
+    pub fn table(&self, objects: &[Value], include: IncludeObject, now: Timestamp) -> Value {
+        let rows: Vec<Value> =
+            objects.iter().map(|object| self.row(object, now, include)).collect();
+        json!({
+            "kind": "Table",
+            "apiVersion": "meta.k8s.io/v1",
+            "metadata": {},
+            "columnDefinitions": self.definitions(),
+            "rows": rows,
+        })
+    }
+
     /// The definitions of the columns.
     pub fn definitions(&self) -> Value {
         let definition = |column: &Column| {

@@ -1,5 +1,6 @@
 //! The user of a client certificate: common name is the user, organisations are groups.
 
+use kontiki_base::pki;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::user::UserInfo;
@@ -12,7 +13,11 @@ pub fn user_of(der: &[u8]) -> Option<UserInfo> {
     let name = subject.iter_common_name().next()?.as_str().ok()?;
     let groups: Vec<&str> =
         subject.iter_organization().filter_map(|group| group.as_str().ok()).collect();
-    Some(UserInfo::new(name, &groups))
+    let mut user = UserInfo::new(name, &groups);
+    let key = "authentication.kubernetes.io/credential-id".to_owned();
+    // Audit logs tell certificates of one user apart by it.
+    user.extra.insert(key, vec![format!("X509SHA256={}", pki::fingerprint(der))]);
+    Some(user)
 }
 
 #[cfg(test)]
@@ -32,5 +37,7 @@ mod tests {
         assert_eq!(user.name, "system:node:w1");
         assert_eq!(user.groups, ["system:nodes", "system:authenticated"]);
         assert_eq!(user.node_name(), Some("w1"));
+        let credential = &user.extra["authentication.kubernetes.io/credential-id"][0];
+        assert!(credential.starts_with("X509SHA256=") && credential.len() == 11 + 64);
     }
 }

@@ -94,6 +94,13 @@ fn component(name: &str, schema: &Value) -> Value {
         }
         _ => {}
     }
+    // The structs cannot be without it; objects on the wire can.
+    if let Some(required) = schema.get_mut("required").and_then(Value::as_array_mut) {
+        required.retain(|field| field != "metadata");
+        if required.is_empty() {
+            schema.as_object_mut().map(|schema| schema.shift_remove("required"));
+        }
+    }
     let graph = Schema::builtin();
     if let Some(id) = graph.named(name) {
         let known = graph.get(id);

@@ -228,3 +228,16 @@ fn workloads_and_storage_print_as_upstream_does() {
         "a | 60s | s/x | jane | 60m | Approved,Issued",
     );
 }
+
+#[test]
+fn a_scale_is_wanted_and_available() {
+    let scale = json!({
+        "metadata": {"name": "web", "creationTimestamp": "2026-01-02T03:09:00Z"},
+        "spec": {"replicas": 3},
+        "status": {"replicas": 2},
+    });
+    let table = SCALE.table(&[scale], IncludeObject::None, now());
+    assert_eq!(table["rows"][0]["cells"], json!(["web", 3, 2, "60s"]));
+    let names: Vec<_> = table["columnDefinitions"].as_array().expect("columns").iter().collect();
+    assert_eq!(names[1]["name"], "Desired");
+}

@@ -80,6 +80,14 @@ fn validate(node: &Node, check: &mut Check) {
     let at = Path::new("spec");
     taints(check, &at.child("taints"), spec.taints.as_deref().unwrap_or_default());
     let cidrs = spec.pod_cidrs.as_deref().unwrap_or_default();
+    let one = spec.pod_cidr.as_deref().unwrap_or_default();
+    if let Some(first) = cidrs.first()
+        && !one.is_empty()
+        && one != first
+    {
+        let detail = format!("must be the same as the first of podCIDRs, {first}");
+        check.invalid(&at.child("podCIDR"), one, &detail);
+    }
     for (index, cidr) in cidrs.iter().enumerate() {
         if cidr.parse::<ipnet::IpNet>().is_err() {
             let detail = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";

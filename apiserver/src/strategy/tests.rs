@@ -308,6 +308,11 @@ fn the_other_kinds_say_what_is_wrong() {
             "spec.taints[0].effect: Unsupported value: \"Never\": supported values: \"NoSchedule\", \"PreferNoSchedule\", \"NoExecute\"",
         ),
         (
+            "nodes",
+            json!({"spec": {"podCIDR": "10.9.0.0/24", "podCIDRs": ["10.8.0.0/24"]}}),
+            "spec.podCIDR: Invalid value: \"10.9.0.0/24\": must be the same as the first of podCIDRs, 10.8.0.0/24",
+        ),
+        (
             "roles",
             json!({"rules": [{"verbs": []}]}),
             "[rules[0].verbs: Required value: verbs must contain at least one value, rules[0].apiGroups: Required value: resource rules must supply at least one api group, rules[0].resources: Required value: resource rules must supply at least one resource]",

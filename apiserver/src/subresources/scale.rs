@@ -23,6 +23,7 @@ use crate::{
     core::Core,
     exchange::Exchange,
     verbs::{
+        accept,
         apply::{self, Wanted},
         bodies, body, managed, options,
         patch::{self, Patch},
@@ -43,10 +44,11 @@ async fn run(core: &Arc<Core>, exchange: &mut Exchange) -> Result<Response<Body>
     let namespace = exchange.info.namespace.clone();
     let target = Target { resource: &resource, namespace: &namespace, name: &name };
     if exchange.info.verb == "get" {
+        let agreed = accept::negotiate(exchange.header(http::header::ACCEPT))?;
         core.catch_up().await?;
         let key = crate::storage::relative(&namespace, &name);
         let object = resource.cache.get(&key).ok_or_else(|| Status::row_not_found(&row, &name))?;
-        return Ok(answer::value(StatusCode::OK, &scale_of(&object.value(), paths)));
+        return bodies::scale(&scale_of(&object.value(), paths), agreed, &exchange.query);
     }
     let dry_run = options::dry_run(exchange, "UpdateOptions")?;
     managed::check_options(exchange, "UpdateOptions", apply::is_apply(exchange))?;

@@ -68,6 +68,22 @@ pub fn include(query: &Query) -> printers::IncludeObject {
     }
 }
 
+/// Answers with a Scale.
+pub fn scale(scale: &Value, agreed: Agreed, query: &Query) -> Result<Response<Body>, Status> {
+    let json = Bytes::from(scale.to_string());
+    let shaped = match agreed.form {
+        Form::Object => json,
+        Form::Metadata => partial(&json),
+        Form::Table => {
+            let scales = std::slice::from_ref(scale);
+            let mut table = printers::SCALE.table(scales, include(query), Timestamp::now());
+            table["metadata"] = json!({"resourceVersion": scale["metadata"]["resourceVersion"]});
+            table.to_string().into()
+        }
+    };
+    encoded(StatusCode::OK, shaped, agreed)
+}
+
 /// An object reduced to its metadata, from bytes to bytes.
 pub fn partial(object: &[u8]) -> Bytes {
     #[derive(Deserialize)]
