@@ -73,6 +73,25 @@ pub fn kubectl(kubeconfig: &Path, arguments: &[&str]) -> Option<Command> {
     Some(command)
 }
 
+/// The Python that `cargo xtask setup` made, with the Kubernetes client in it. Where there is none
+/// (no network when the machine was set up), says so.
+pub fn python() -> Option<PathBuf> {
+    let cache = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")))?;
+    let program = cache.join("kontiki/python/bin/python");
+    let mut command = Command::new(&program);
+    let works = command.args(["-c", "import kubernetes"]).output();
+    if works.is_ok_and(|output| output.status.success()) {
+        return Some(program);
+    }
+    let _ = std::io::Write::write_all(
+        &mut std::io::stderr(),
+        b"skipped: no Python with the Kubernetes client; `cargo xtask setup` makes one\n",
+    );
+    None
+}
+
 /// Runs a command to its end, or kills it when it takes too long.
 pub fn run(mut command: Command, input: Option<&str>) -> Result<Finished> {
     let text = format!("{command:?}");

@@ -8,10 +8,14 @@ mod bad_input;
 mod controllers;
 #[path = "product/demonstration.rs"]
 mod demonstration;
+#[path = "product/informers.rs"]
+mod informers;
 #[path = "product/manifests.rs"]
 mod manifests;
 #[path = "product/one_server.rs"]
 mod one_server;
+#[path = "product/python.rs"]
+mod python;
 #[path = "product/scheduling.rs"]
 mod scheduling;
 #[path = "product/store_bench.rs"]

@@ -10,6 +10,7 @@ mod ci;
 mod demo;
 mod environment;
 mod packages;
+mod python;
 mod rocksdb;
 mod setup;
 mod testing;

@@ -2,10 +2,11 @@
 
 use anyhow::Result;
 
-use crate::{environment::Environment, packages, rocksdb};
+use crate::{environment::Environment, packages, python, rocksdb};
 
 /// `cargo xtask setup`
 pub(crate) fn run(environment: &Environment, _arguments: &[String]) -> Result<()> {
     packages::ensure()?;
+    python::ensure(environment);
     rocksdb::ensure(environment)
 }
