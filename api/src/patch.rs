@@ -5,7 +5,7 @@ mod strategic;
 
 use serde_json::Value;
 
-pub use json::{JsonPatch, OPERATIONS_MAX};
+pub use json::{COPIED_BYTES_MAX, JsonPatch, OPERATIONS_MAX};
 pub use strategic::strategic_merge;
 
 /// Why a patch cannot be applied.
@@ -14,6 +14,9 @@ pub enum Error {
     /// The patch itself makes no sense; the client's mistake whatever the object is.
     #[error("{0}")]
     Malformed(String),
+    /// The patch is more than may be asked for at once.
+    #[error("{0}")]
+    TooLarge(String),
     /// The patch makes sense but does not fit this object.
     #[error("{0}")]
     DoesNotFit(String),

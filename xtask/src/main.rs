@@ -9,6 +9,7 @@ mod bench;
 mod ci;
 mod demo;
 mod environment;
+mod fuzz;
 mod packages;
 mod python;
 mod rocksdb;
@@ -33,6 +34,7 @@ const VERBS: &[Verb] = &[
     Verb { name: "ci", help: "everything that must hold before a merge", run: ci::run },
     Verb { name: "demo", help: "the five-host demo; --check measures and exits", run: demo::run },
     Verb { name: "fix", help: "format the code and apply clippy's suggestions", run: ci::fix },
+    Verb { name: "fuzz", help: "long runs of the fuzz targets, or of one", run: fuzz::run },
     Verb { name: "setup", help: "install and build what the other verbs need", run: setup::run },
     Verb { name: "test", help: "set up and run every test; arguments filter", run: testing::run },
     Verb { name: "tidy", help: "check the house rules that no lint knows", run: tidy::run },

@@ -90,3 +90,27 @@ fn clients_that_want_protobuf_get_it() {
     // Field 1, three bytes: the version of the specification.
     assert!(bytes.starts_with(b"\x0a\x032.0"), "{:?}", &bytes[..8]);
 }
+
+#[test]
+fn every_row_has_a_schema_and_paths() {
+    let catalogue = Catalogue::builtin();
+    let components = kontiki_api::schema::components();
+    for group_version in catalogue.group_versions() {
+        let paths = paths::of(&catalogue, Some(&group_version), Spec::Three);
+        let schemas = schemas::reachable(&components, &catalogue, Some(&group_version));
+        for row in catalogue.rows().iter().filter(|row| row.group_version() == group_version) {
+            let name = schemas::name_of(&row.group, &row.version, &row.kind);
+            let name = name.unwrap_or_else(|| panic!("no type for {}", row.kind));
+            let schema = &schemas[&name];
+            let kinds = schema["x-kubernetes-group-version-kind"].as_array().expect(&name);
+            let own =
+                serde_json::json!({"group": row.group, "version": row.version, "kind": row.kind});
+            assert!(kinds.contains(&own), "{name} does not say that it is {own}");
+            let required = schema["required"].as_array().into_iter().flatten();
+            assert!(!required.into_iter().any(|field| field == "metadata"), "{name}");
+            let scope = if row.namespaced() { "/namespaces/{namespace}" } else { "" };
+            let place = format!("/{}{scope}/{}", prefix(&group_version), row.resource);
+            assert!(paths.get(&place).is_some(), "no path {place}");
+        }
+    }
+}

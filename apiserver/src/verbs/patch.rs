@@ -146,6 +146,7 @@ pub(crate) fn patched(patch: &Patch, old: &Value, row: &catalogue::Row) -> Resul
 fn refused(error: &patch::Error) -> Status {
     match error {
         patch::Error::Malformed(reason) => Status::bad_request(reason.clone()),
+        patch::Error::TooLarge(reason) => Status::request_entity_too_large(reason),
         patch::Error::DoesNotFit(reason) => Status::unprocessable_patch(reason),
     }
 }

@@ -7,6 +7,7 @@ mod admission;
 mod audit;
 mod deletes;
 mod fairness;
+mod fuzz;
 mod kinds;
 mod kubectl;
 mod lists;
