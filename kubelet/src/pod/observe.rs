@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr, path::Path};
 
+use jiff::Timestamp;
 use k8s_cri::v1 as cri;
 
 use crate::{
@@ -96,7 +97,9 @@ impl Observer {
             if !message.is_empty() {
                 status.message = message;
             }
-            self.ended.insert(status.id.clone(), status.clone());
+            if status.is_settled(Timestamp::now()) {
+                self.ended.insert(status.id.clone(), status.clone());
+            }
         }
         Ok(Some(status))
     }

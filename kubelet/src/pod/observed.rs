@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_cri::v1 as cri;
 
 use crate::pod::labels;
@@ -129,6 +129,18 @@ impl ContainerStatus {
         self.is_exited() && self.exit_code == 0
     }
 
+    /// Whether the runtime will say nothing else of it any more. One that was killed may have been
+    /// killed for its memory: containerd hears of that apart from its end, and sometimes later.
+    pub fn is_settled(&self, now: Timestamp) -> bool {
+        const KILLED: i32 = 137;
+        const LATE_NEWS: SignedDuration = SignedDuration::from_secs(5);
+        let ended = self.finished_at.unwrap_or(self.created_at);
+        self.is_exited()
+            && (self.exit_code != KILLED
+                || self.reason == "OOMKilled"
+                || now.duration_since(ended) > LATE_NEWS)
+    }
+
     /// Reads what CRI says.
     pub fn from_cri(status: &cri::ContainerStatus, sandbox_id: &str) -> ContainerStatus {
         let metadata = status.metadata.clone().unwrap_or_default();
@@ -169,4 +181,30 @@ impl ContainerStatus {
 /// CRI's nanoseconds since the epoch; 0 means never.
 pub fn timestamp(nanoseconds: i64) -> Option<Timestamp> {
     (nanoseconds > 0).then(|| Timestamp::from_nanosecond(i128::from(nanoseconds)).ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_was_killed_may_yet_turn_out_to_have_used_too_much_memory() {
+        let check = |exit_code: i32, reason: &str, seconds: i64, expected: bool| {
+            let cri = cri::ContainerStatus {
+                state: cri::ContainerState::ContainerExited.into(),
+                finished_at: 1_000_000_000,
+                exit_code,
+                reason: reason.to_owned(),
+                ..cri::ContainerStatus::default()
+            };
+            let status = ContainerStatus::from_cri(&cri, "s0");
+            let now = Timestamp::from_second(1 + seconds).unwrap();
+            assert_eq!(status.is_settled(now), expected, "{exit_code} {reason} after {seconds} s");
+        };
+        check(0, "Completed", 0, true);
+        check(1, "Error", 0, true);
+        check(137, "Error", 0, false);
+        check(137, "Error", 60, true);
+        check(137, "OOMKilled", 0, true);
+    }
 }
