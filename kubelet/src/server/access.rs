@@ -1,9 +1,10 @@
 //! Who may ask this kubelet what.
 //!
-//! A certificate says who asks, or a bearer token ([`bearer`]). Members of `system:masters`, the API server among them, may ask for
-//! everything; for anybody else the API server is asked, under upstream's names: a request is about
-//! `nodes/NODE`, its subresource follows from the path, its verb from the method. Whoever may not
-//! use the narrow subresource may still use it by `nodes/proxy`, which stands for all of them.
+//! A certificate says who asks, or a bearer token (see `bearer`). Members of `system:masters`,
+//! the API server among them, may ask for everything; for anybody else the API server is asked,
+//! under upstream's names: a request is about `nodes/NODE`, its subresource follows from the
+//! path, its verb from the method. Whoever may not use the narrow subresource may still use it by
+//! `nodes/proxy`, which stands for all of them.
 
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
