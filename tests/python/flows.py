@@ -181,13 +181,14 @@ def watches(core, ns):
 
 def informer(core, ns):
     """List and watch with time-outs, over and over: nothing is lost, nothing comes twice."""
-    known, events = {}, []
+    known, events, rounds = {}, [], []
 
     def run(stop):
         listed = core.list_namespaced_config_map(ns, label_selector="set=informed")
         known.update({item.metadata.name: item for item in listed.items})
         version = listed.metadata.resource_version
         while not stop.is_set():
+            rounds.append(version)
             for event in watch.Watch().stream(
                 core.list_namespaced_config_map,
                 ns,
@@ -211,7 +212,9 @@ def informer(core, ns):
     thread.start()
     for number in range(12):
         core.create_namespaced_config_map(ns, config_map(f"i-{number}", labels={"set": "informed"}))
-        time.sleep(0.1)
+        if number in (3, 8):
+            before = len(rounds)
+            until("a watch runs out and another begins", lambda: len(rounds) > before)
     for number in range(6):
         core.delete_namespaced_config_map(f"i-{number}", ns)
     until("the informer follows", lambda: sorted(known) == sorted(f"i-{n}" for n in range(6, 12)))
@@ -248,14 +251,23 @@ def dynamically(api, ns):
 
 def elections(ns):
     """Of two candidates one leads, and the other waits for as long as it does."""
-    led = []
+    led, over = [], threading.Event()
 
-    def campaign(name, seconds):
+    class Watched(ConfigMapLock):
+        """A lock that counts how often its candidate looked who leads."""
+
+        looks = 0
+
+        def get(self, name, namespace):
+            found = super().get(name, namespace)
+            self.looks += 1
+            return found
+
+    def campaign(lock):
         def leading():
-            led.append(name)
-            time.sleep(seconds)
+            led.append(lock.identity)
+            over.wait()
 
-        lock = ConfigMapLock("election", ns, name)
         settings = electionconfig.Config(
             lock,
             lease_duration=3,
@@ -266,10 +278,11 @@ def elections(ns):
         )
         leaderelection.LeaderElection(settings).run()
 
-    threading.Thread(target=campaign, args=("first", 3600), daemon=True).start()
+    first, second = (Watched("election", ns, name) for name in ("first", "second"))
+    threading.Thread(target=campaign, args=(first,), daemon=True).start()
     until("somebody leads", lambda: led)
-    threading.Thread(target=campaign, args=("second", 3600), daemon=True).start()
-    time.sleep(2)
+    threading.Thread(target=campaign, args=(second,), daemon=True).start()
+    until("the second has asked again and again", lambda: second.looks > 3)
     assert led == ["first"], led
 
 
