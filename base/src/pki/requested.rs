@@ -6,6 +6,7 @@
 
 use std::net::IpAddr;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, SigningKey as _};
 use sha2::{Digest as _, Sha256};
 use x509_parser::{
@@ -14,9 +15,12 @@ use x509_parser::{
     extensions::{GeneralName, ParsedExtension, X509Extension},
     pem::parse_x509_pem,
     prelude::{FromDer as _, X509Certificate},
+    x509::AttributeTypeAndValue,
 };
 
 use super::{Authority, Error, failed};
+
+const READ: &str = "read the signing request";
 
 /// What a signing request asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,33 +41,34 @@ pub struct Requested {
 
 /// Reads a signing request in PEM.
 pub fn read(pem: &str) -> Result<Requested, Error> {
-    let der = der_of(pem)?;
-    let request = parse(&der)?;
-    let subject = &request.certification_request_info.subject;
-    let mut found = Requested {
-        common_name: subject
-            .iter_common_name()
-            .filter_map(|name| name.as_str().ok())
-            .last()
-            .unwrap_or_default()
-            .to_owned(),
-        organizations: subject
-            .iter_organization()
-            .filter_map(|name| name.as_str().ok().map(str::to_owned))
-            .collect(),
-        ..Requested::default()
-    };
-    for extension in extensions(&request) {
-        if let ParsedExtension::SubjectAlternativeName(names) = extension.parsed_extension() {
-            for name in &names.general_names {
-                found.add(name);
-            }
-        }
-    }
-    Ok(found)
+    Requested::of(&parse(&der_of(pem)?)?)
 }
 
 impl Requested {
+    /// Whoever verifies a certificate takes one common name for the user's, and not all take the
+    /// same: a subject with two is refused, and so is what only some can read.
+    fn of(request: &X509CertificationRequest<'_>) -> Result<Requested, Error> {
+        let subject = &request.certification_request_info.subject;
+        let mut names = texts(subject.iter_common_name())?;
+        if names.len() > 1 {
+            let reason = "the subject has more than one common name".to_owned();
+            return Err(Error { action: READ, reason });
+        }
+        let mut found = Requested {
+            common_name: names.pop().unwrap_or_default(),
+            organizations: texts(subject.iter_organization())?,
+            ..Requested::default()
+        };
+        for extension in extensions(request) {
+            if let ParsedExtension::SubjectAlternativeName(names) = extension.parsed_extension() {
+                for name in &names.general_names {
+                    found.add(name);
+                }
+            }
+        }
+        Ok(found)
+    }
+
     fn add(&mut self, name: &GeneralName<'_>) {
         match name {
             GeneralName::DNSName(name) => self.dns_names.push((*name).to_owned()),
@@ -77,21 +82,36 @@ impl Requested {
             _ => {}
         }
     }
+
+    /// The names as a certificate carries them: those that were told, and no others.
+    fn names(&self) -> Vec<Vec<u8>> {
+        let emails = self.emails.iter().map(|name| tagged(0x81, name.as_bytes()));
+        let dns = self.dns_names.iter().map(|name| tagged(0x82, name.as_bytes()));
+        let uris = self.uris.iter().map(|name| tagged(0x86, name.as_bytes()));
+        let addresses = self.addresses.iter().map(|address| match address {
+            IpAddr::V4(v4) => tagged(0x87, &v4.octets()),
+            IpAddr::V6(v6) => tagged(0x87, &v6.octets()),
+        });
+        dns.chain(emails).chain(addresses).chain(uris).collect()
+    }
+}
+
+fn texts<'a>(
+    attributes: impl Iterator<Item = &'a AttributeTypeAndValue<'a>>,
+) -> Result<Vec<String>, Error> {
+    attributes.map(|one| one.as_str().map(str::to_owned).map_err(failed(READ))).collect()
 }
 
 fn der_of(pem: &str) -> Result<Vec<u8>, Error> {
-    const ACTION: &str = "read the signing request";
-    let wrong = || Error {
-        action: ACTION,
-        reason: "PEM block type must be CERTIFICATE REQUEST".to_owned(),
-    };
+    let wrong =
+        || Error { action: READ, reason: "PEM block type must be CERTIFICATE REQUEST".to_owned() };
     let (_, block) = parse_x509_pem(pem.as_bytes()).map_err(|_| wrong())?;
     if block.label == "CERTIFICATE REQUEST" { Ok(block.contents) } else { Err(wrong()) }
 }
 
 fn parse(der: &[u8]) -> Result<X509CertificationRequest<'_>, Error> {
     let parsed = X509CertificationRequest::from_der(der);
-    parsed.map(|(_, request)| request).map_err(failed("read the signing request"))
+    parsed.map(|(_, request)| request).map_err(failed(READ))
 }
 
 fn extensions<'a>(
@@ -168,7 +188,9 @@ fn to_be_signed(
     // Positive, and without a leading zero.
     serial[0] = serial[0] & 0x7f | 0x40;
     let times = sequence(&[time(validity.not_before)?, time(validity.not_after)?]);
-    let extensions = certificate_extensions(request, issuer, usages)?;
+    let asked = Requested::of(request).map_err(|error| error.reason)?;
+    let is_nobodys = info.subject.iter().next().is_none();
+    let extensions = certificate_extensions(&asked, is_nobodys, issuer, usages)?;
     Ok(sequence(&[
         tagged(0xa0, &tagged(INTEGER, &[2])),
         tagged(INTEGER, &serial),
@@ -182,7 +204,8 @@ fn to_be_signed(
 }
 
 fn certificate_extensions(
-    request: &X509CertificationRequest<'_>,
+    asked: &Requested,
+    is_nobodys: bool,
     issuer: &X509Certificate<'_>,
     usages: &[&str],
 ) -> Result<Vec<Vec<u8>>, String> {
@@ -208,10 +231,10 @@ fn certificate_extensions(
     if let Some(key) = key {
         all.push(extension(AUTHORITY_KEY, false, &sequence(&[tagged(0x80, key)])));
     }
-    for asked in extensions(request) {
-        if matches!(asked.parsed_extension(), ParsedExtension::SubjectAlternativeName(_)) {
-            all.push(extension(SUBJECT_NAMES, asked.critical, asked.value));
-        }
+    let names = asked.names();
+    if !names.is_empty() {
+        // Critical where nothing else says whose certificate it is.
+        all.push(extension(SUBJECT_NAMES, is_nobodys, &sequence(&names)));
     }
     Ok(all)
 }
@@ -347,24 +370,10 @@ fn time(seconds: i64) -> Result<Vec<u8>, String> {
 }
 
 fn pem_of(der: &[u8]) -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for chunk in der.chunks(3) {
-        let mut number = [0; 3];
-        number[..chunk.len()].copy_from_slice(chunk);
-        let number = u32::from_be_bytes([0, number[0], number[1], number[2]]);
-        for digit in 0..4 {
-            let index = usize::try_from(number >> (18 - 6 * digit) & 0x3f).unwrap_or_default();
-            text.push(if digit > chunk.len() { '=' } else { char::from(LETTERS[index]) });
-        }
-    }
-    let mut pem = String::from("-----BEGIN CERTIFICATE-----\n");
-    for line in text.as_bytes().chunks(64) {
-        pem.push_str(&String::from_utf8_lossy(line));
-        pem.push('\n');
-    }
-    pem.push_str("-----END CERTIFICATE-----\n");
-    pem
+    let text = STANDARD.encode(der);
+    let lines: Vec<&str> =
+        (0..text.len()).step_by(64).map(|at| &text[at..text.len().min(at + 64)]).collect();
+    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
 }
 
 #[cfg(test)]
@@ -375,6 +384,10 @@ mod tests {
     use super::*;
 
     fn request() -> String {
+        request_with(|_| {})
+    }
+
+    fn request_with(change: impl FnOnce(&mut CertificateParams)) -> String {
         let mut params = CertificateParams::default();
         params.distinguished_name = rcgen::DistinguishedName::new();
         params.distinguished_name.push(DnType::OrganizationName, "system:nodes");
@@ -383,6 +396,7 @@ mod tests {
             SanType::DnsName("w1".try_into().unwrap()),
             SanType::IpAddress([192, 0, 2, 7].into()),
         ];
+        change(&mut params);
         let key = KeyPair::generate().unwrap();
         params.serialize_request(&key).unwrap().pem().unwrap()
     }
@@ -433,5 +447,29 @@ mod tests {
         assert!(authority.unwrap().is_some());
         let wrong = root.grant(&request(), &["flying"], validity).unwrap_err();
         assert_eq!(wrong.reason, "unrecognized usage values: [\"flying\"]");
+    }
+
+    #[test]
+    fn nobody_is_granted_another_name_than_the_one_that_is_judged() {
+        let root = Authority::generate("root").unwrap();
+        let validity = Validity { not_before: 1_900_000_000, not_after: 1_900_003_600 };
+        let two = request_with(|params| {
+            let common_name = DnType::CustomDnType(vec![2, 5, 4, 3]);
+            params.distinguished_name.push(common_name, "system:kube-controller-manager");
+        });
+        let reason = "the subject has more than one common name";
+        assert_eq!(read(&two).unwrap_err().reason, reason);
+        assert_eq!(root.grant(&two, &["client auth"], validity).unwrap_err().reason, reason);
+        let unseen = request_with(|params| {
+            let name = (vec![1, 3, 6, 1, 4, 1, 311, 20, 2, 3], "admin@example.com".into());
+            params.subject_alt_names.push(SanType::OtherName(name));
+        });
+        assert_eq!(read(&unseen).unwrap(), read(&request()).unwrap());
+        let pem = root.grant(&unseen, &["server auth"], validity).unwrap();
+        let der = crate::tls::certificates(&pem).unwrap();
+        let (_, found) = X509Certificate::from_der(&der[0]).unwrap();
+        let names = found.subject_alternative_name().unwrap().unwrap();
+        assert_eq!(names.value.general_names.len(), 2, "{:?}", names.value);
+        assert!(!names.critical);
     }
 }
