@@ -28,6 +28,7 @@ use crate::{
 
 const MANAGED_BY: &str = "endpoints.kubernetes.io/managed-by";
 const MANAGER: &str = "endpoint-controller";
+const LEADER: &str = "control-plane.alpha.kubernetes.io/leader";
 const OVER_CAPACITY: &str = "endpoints.kubernetes.io/over-capacity";
 /// Addresses in one object at most.
 const ADDRESSES_MAX: usize = 1000;
@@ -51,7 +52,12 @@ impl Controller for EndpointsController {
     fn wake(&self, world: &World, change: &Change<'_>, keys: &mut Keys) {
         match change {
             Change::Service(delta) => keys.extend(delta.latest().map(Key::of)),
-            Change::Endpoints(delta) => keys.extend(delta.latest().map(Key::of)),
+            // Those that people write before there is a Service wait for it.
+            Change::Endpoints(delta) => {
+                let all = delta.latest().map(|endpoints| (Key::of(endpoints), is_ours(endpoints)));
+                let concerns = all.filter(|(key, ours)| *ours || world.services.contains(key));
+                keys.extend(concerns.map(|(key, _)| key));
+            }
             Change::Pod(delta) => wake_by_pod(world, delta, keys),
             _ => {}
         }
@@ -59,7 +65,8 @@ impl Controller for EndpointsController {
 
     fn all(&self, world: &World, keys: &mut Keys) {
         keys.extend(world.services.keys().cloned());
-        keys.extend(world.endpoints.keys().cloned());
+        let endpoints = world.endpoints.iter().filter(|endpoints| !elects(endpoints));
+        keys.extend(endpoints.map(|endpoints| Key::of(&**endpoints)));
     }
 
     fn plan(&self, world: &World, key: &Key, _: Context<'_>) -> Plan {
@@ -70,11 +77,10 @@ impl Controller for EndpointsController {
 /// Decides what one Service's Endpoints must say.
 pub(crate) fn plan(world: &World, key: &Key) -> Plan {
     let known = world.endpoints.get(key).filter(|known| !known.is_deleting());
-    let Some(service) = world.services.get(key).filter(|service| !service.is_deleting()) else {
+    let Some(service) = world.services.get(key) else {
+        // As upstream: with a Service go its Endpoints, whoever wrote them.
         let mut plan = Plan::nothing("the Service is gone");
-        // What people wrote may be waiting for its Service.
-        let ours = known.filter(|known| is_ours(known));
-        plan.then(ours.map(|ours| Action::delete(Target::of(&**ours))));
+        plan.then(known.map(|known| Action::delete(Target::of(&**known))));
         return plan;
     };
     let namespace = world.namespaces.get(&Key::new("", key.namespace.as_str()));
@@ -124,6 +130,11 @@ fn fresh(key: &Key) -> Endpoints {
 fn is_ours(endpoints: &Endpoints) -> bool {
     let labels = endpoints.metadata().labels.as_ref();
     labels.and_then(|labels| labels.get(MANAGED_BY)).is_some_and(|manager| manager == MANAGER)
+}
+
+/// Whether somebody is elected by them: such have never had a Service.
+pub(super) fn elects(endpoints: &Endpoints) -> bool {
+    endpoints.metadata().annotations.as_ref().is_some_and(|all| all.contains_key(LEADER))
 }
 
 fn labels(service: &Service) -> BTreeMap<String, String> {

@@ -11,6 +11,7 @@ use k8s_openapi::{
 use kontiki_api::Object;
 use serde_json::Value;
 
+use super::elects;
 use crate::{
     action::{Action, Context, Plan, Target, controller_reference},
     controller::{Controller, Keys},
@@ -20,7 +21,6 @@ use crate::{
 
 const MANAGER: &str = "endpointslicemirroring-controller.k8s.io";
 const SKIP: &str = "endpointslice.kubernetes.io/skip-mirror";
-const LEADER: &str = "control-plane.alpha.kubernetes.io/leader";
 /// Annotations that are about the Endpoints themselves.
 const OWN_ANNOTATIONS: [&str; 2] = [
     "endpoints.kubernetes.io/last-change-trigger-time",
@@ -82,10 +82,9 @@ fn is_mirror(slice: &EndpointSlice) -> bool {
 fn wants_mirror(world: &World, endpoints: &Endpoints, key: &Key) -> bool {
     let metadata = endpoints.metadata();
     let skips = metadata.labels.as_ref().and_then(|labels| labels.get(SKIP));
-    let leads = metadata.annotations.as_ref().is_some_and(|all| all.contains_key(LEADER));
     let service = world.services.get(key).filter(|service| !service.is_deleting());
     skips.is_none_or(|skips| skips != "true")
-        && !leads
+        && !elects(endpoints)
         && !endpoints.is_deleting()
         && service.is_some_and(|service| selector_of(service).is_none())
 }

@@ -3,10 +3,11 @@
 use expect_test::{Expect, expect};
 use serde_json::Value;
 
-use super::{mirror, plan};
+use super::{EndpointsController, mirror, plan};
 use crate::{
+    controller::{Controller, Keys},
     testing::{self, Fake, key},
-    world::Kind,
+    world::{Change, Delta, Kind, World},
 };
 
 /// The Endpoints of `web` once the plan is carried out, a line per subset.
@@ -104,26 +105,41 @@ fn too_many_are_cut_and_the_ready_ones_stay() {
 }
 
 #[test]
-fn what_people_write_waits_for_its_service_and_ours_goes_with_it() {
-    testing::check(
-        &plan(&testing::world("Endpoints web"), &key("web")),
-        &expect!["because the Service is gone"],
-    );
-    testing::check(
-        &plan(
-            &testing::world(
-                "Endpoints web labels=endpoints.kubernetes.io/managed-by:endpoint-controller",
-            ),
-            &key("web"),
-        ),
-        &expect![[r#"
-            delete Endpoints web
-            because the Service is gone"#]],
-    );
+fn endpoints_go_with_their_service_whoever_wrote_them() {
+    for endpoints in [
+        "Endpoints web",
+        "Endpoints web labels=endpoints.kubernetes.io/managed-by:endpoint-controller",
+    ] {
+        testing::check(
+            &plan(&testing::world(endpoints), &key("web")),
+            &expect![[r#"
+                delete Endpoints web
+                because the Service is gone"#]],
+        );
+    }
     testing::check(
         &plan(&testing::world("service web ports=http:80:8080"), &key("web")),
         &expect!["because the Service has no selector"],
     );
+}
+
+#[test]
+fn what_people_write_waits_for_its_service() {
+    let mut world = testing::world("Endpoints web\nEndpoints other");
+    let woken = |world: &World| {
+        let endpoints = world.endpoints.get(&key("web")).unwrap().clone();
+        let mut keys = Keys::new();
+        let change = Change::Endpoints(Delta { old: None, new: Some(&*endpoints) });
+        EndpointsController.wake(world, &change, &mut keys);
+        keys.len()
+    };
+    assert_eq!(woken(&world), 0);
+    world = testing::world("Endpoints web\nservice web ports=http:80:8080");
+    assert_eq!(woken(&world), 1);
+    let lock = r#"Endpoints lock {"metadata": {"annotations": {"control-plane.alpha.kubernetes.io/leader": "{}"}}}"#;
+    let mut keys = Keys::new();
+    EndpointsController.all(&testing::world(&format!("Endpoints web\n{lock}")), &mut keys);
+    assert_eq!(keys, Keys::from([key("web")]));
 }
 
 const HAND_MADE: &str = r#"Endpoints web {"subsets": [{"addresses": [{"ip": "192.0.2.1"}, {"ip": "2001:db8::1"}], "notReadyAddresses": [{"ip": "192.0.2.2"}], "ports": [{"name": "http", "port": 80, "protocol": "TCP"}]}]}"#;
