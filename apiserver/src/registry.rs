@@ -79,20 +79,7 @@ pub trait Strategy: Send + Sync + 'static {
     /// (labels, annotations and finalizers stay as they were too).
     fn prepare_for_status_update(&self, object: &mut Value, old: &Value, context: &Context<'_>) {
         let _ = context;
-        let status = object.get_mut("status").map(Value::take);
-        let metadata = object.get_mut("metadata").map(Value::take);
-        *object = old.clone();
-        set_or_remove(object, "status", status);
-        if let (Some(Value::Object(new)), Some(Value::Object(kept))) =
-            (metadata, object.get_mut("metadata"))
-        {
-            for field in ["resourceVersion", "managedFields"] {
-                match new.get(field) {
-                    Some(value) => kept.insert(field.to_owned(), value.clone()),
-                    None => kept.remove(field),
-                };
-            }
-        }
+        keep_status(object, old, &[]);
     }
 
     /// Undoes what an update through another part of the object may not change: `approval` and
@@ -105,11 +92,7 @@ pub trait Strategy: Send + Sync + 'static {
     /// Which fields a writer can come to own by writing a subresource (empty: the object itself).
     /// Name here what the hooks above undo: nobody owns what was not written.
     fn owned(&self, subresource: &str) -> Owned<'static> {
-        match subresource {
-            "" => Owned::Without(&[&["status"]]),
-            "status" => Owned::Only(&[&["status"]]),
-            _ => Owned::Without(&[]),
-        }
+        owned(subresource)
     }
 
     /// Checks a new object. `metadata` is checked by the verb, except for the name's form
@@ -249,6 +232,29 @@ pub trait Allocator {
     fn is_taken(&self, claim: &str) -> bool;
     /// A random number below `bound`.
     fn random_below(&self, bound: u64) -> u64;
+}
+
+/// What can be owned through a subresource of most kinds.
+pub fn owned(subresource: &str) -> Owned<'static> {
+    match subresource {
+        "" => Owned::Without(&[&["status"]]),
+        "status" => Owned::Only(&[&["status"]]),
+        _ => Owned::Without(&[]),
+    }
+}
+
+/// Puts everything of `old` back but the status, and of the metadata what the verb has set and
+/// what else may be written with a status.
+pub fn keep_status(object: &mut Value, old: &Value, metadata: &[&str]) {
+    let status = object.get_mut("status").map(Value::take);
+    let written = object.get_mut("metadata").map(Value::take);
+    *object = old.clone();
+    set_or_remove(object, "status", status);
+    if let (Some(written), Some(kept)) = (written, object.get_mut("metadata")) {
+        for field in ["resourceVersion", "managedFields"].iter().chain(metadata) {
+            restore(kept, &written, field);
+        }
+    }
 }
 
 /// Puts `field` of `old` back into `object`, or removes it if `old` has none.

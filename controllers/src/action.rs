@@ -179,6 +179,13 @@ impl Action {
         Some(Action::patch(Target::of(old), Some("status"), patch))
     }
 
+    /// Changes an object's status, and the annotations that go with it, of a kind whose status may
+    /// be written with those; `None` if nothing differs.
+    pub fn update_status_and_annotations<T: Object>(old: &T, new: &T) -> Option<Action> {
+        let patch = diff::status_and_annotations(&old.to_value(), &new.to_value())?;
+        Some(Action::patch(Target::of(old), Some("status"), patch))
+    }
+
     /// Changes an object's status by another of its subresources; `None` if nothing differs.
     pub fn update_by<T: Object>(subresource: &'static str, old: &T, new: &T) -> Option<Action> {
         let patch = diff::status(&old.to_value(), &new.to_value())?;

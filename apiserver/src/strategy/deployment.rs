@@ -7,6 +7,7 @@ use kontiki_api::{
         apimachinery::pkg::util::intstr::IntOrString,
     },
     names,
+    ownership::Owned,
 };
 use serde_json::{Value, json};
 
@@ -14,7 +15,7 @@ use super::{
     check::{self, Check, percent},
     replica_set, value,
 };
-use crate::registry::{Context, Strategy};
+use crate::registry::{self, Context, Strategy};
 
 /// The strategy of `deployments`.
 pub(super) struct Deployments;
@@ -37,6 +38,18 @@ impl Strategy for Deployments {
 
     fn prepare_for_create(&self, object: &mut Value, _: &Context<'_>) {
         value::set(object, "status", json!({}));
+    }
+
+    fn prepare_for_status_update(&self, object: &mut Value, old: &Value, _: &Context<'_>) {
+        // So that the revision, which stands in an annotation, raises no generation.
+        registry::keep_status(object, old, &["annotations"]);
+    }
+
+    fn owned(&self, subresource: &str) -> Owned<'static> {
+        match subresource {
+            "status" => Owned::Only(&[&["status"], &["metadata", "annotations"]]),
+            other => registry::owned(other),
+        }
     }
 
     fn validate(&self, object: &Value) -> Errors {

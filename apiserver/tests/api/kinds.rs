@@ -6,6 +6,36 @@ use serde_json::{Value, json};
 use crate::support::Cluster;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deployments_revision_is_written_with_its_status() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let deployments = "/apis/apps/v1/namespaces/default/deployments";
+    let deployment = json!({"metadata": {"name": "d"}, "spec": {
+        "selector": {"matchLabels": {"a": "d"}},
+        "template": {
+            "metadata": {"labels": {"a": "d"}},
+            "spec": {"containers": [{"name": "c", "image": "i"}]},
+        },
+    }});
+    admin.create(deployments, &deployment).await.ok();
+    let written = json!({
+        "metadata": {"annotations": {"r": "1"}, "labels": {"l": "1"}},
+        "status": {"observedGeneration": 1},
+        "spec": {"replicas": 7},
+    });
+    let found = admin.merge(&format!("{deployments}/d/status"), &written).await.ok();
+    let metadata = &found["metadata"];
+    assert_eq!((&metadata["annotations"]["r"], &metadata["generation"]), (&json!("1"), &json!(1)));
+    assert!(metadata["labels"].is_null(), "{metadata}");
+    assert_eq!(found["spec"]["replicas"], 1);
+    assert_eq!(found["status"]["observedGeneration"], 1);
+    let annotated = json!({"metadata": {"annotations": {"r": "2"}}});
+    let found = admin.merge(&format!("{deployments}/d"), &annotated).await.ok();
+    assert_eq!(found["metadata"]["generation"], 2);
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn autoscalers_are_one_object_in_two_versions() {
     let cluster = Cluster::start().await;
     let admin = cluster.admin();

@@ -1,6 +1,6 @@
 //! The JSON merge patch between two versions of an object.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// The patch for everything but the status.
 pub(super) fn object(old: &Value, new: &Value) -> Option<Value> {
@@ -16,6 +16,19 @@ pub(super) fn status(old: &Value, new: &Value) -> Option<Value> {
     let new = new.get("status").unwrap_or(&empty);
     let patch = merge_patch(old, new)?;
     Some(Value::Object(Map::from_iter([("status".to_owned(), patch)])))
+}
+
+/// The patch for the status and the annotations.
+pub(super) fn status_and_annotations(old: &Value, new: &Value) -> Option<Value> {
+    let annotations =
+        |object: &Value| json!({"metadata": {"annotations": object["metadata"]["annotations"]}});
+    let patch = [status(old, new), merge_patch(&annotations(old), &annotations(new))];
+    let parts = patch.into_iter().flatten().filter_map(|part| match part {
+        Value::Object(fields) => Some(fields),
+        _ => None,
+    });
+    let patch: Map<String, Value> = parts.flatten().collect();
+    (!patch.is_empty()).then_some(Value::Object(patch))
 }
 
 fn is_empty(patch: &Value) -> bool {
@@ -49,8 +62,6 @@ fn merge_patch(old: &Value, new: &Value) -> Option<Value> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
@@ -61,5 +72,9 @@ mod tests {
         assert_eq!(status(&old, &new), Some(json!({"status": {"x": 2}})));
         assert_eq!(object(&old, &old), None);
         assert_eq!(status(&old, &old), None);
+        let noted = json!({"metadata": {"annotations": {"n": "1"}}, "status": {"x": 1}, "a": 7});
+        let expected = json!({"metadata": {"annotations": {"n": "1"}}});
+        assert_eq!(status_and_annotations(&old, &noted), Some(expected));
+        assert_eq!(status_and_annotations(&noted, &noted), None);
     }
 }

@@ -24,8 +24,8 @@ pub(super) struct Condition {
     pub message: String,
 }
 
-/// Writes the status, or else the revision annotation: never both at once, since each write is
-/// bound to the version that was observed.
+/// Writes the status, and with it the revision annotation: that is how it stands there without
+/// raising the generation.
 pub(super) fn plan(
     deployment: &Deployment,
     budget: &Budget,
@@ -44,17 +44,11 @@ pub(super) fn plan(
     status.conditions = status.conditions.take().filter(|all| !all.is_empty());
     let mut updated = deployment.clone();
     updated.status = Some(status);
-    let action = Action::update_status(deployment, &updated)
-        .or_else(|| revision_annotation(deployment, revisions));
-    (action, recheck)
-}
-
-fn revision_annotation(deployment: &Deployment, revisions: &Revisions<'_>) -> Option<Action> {
-    let new = revisions.new.as_ref().filter(|_| !deployment.is_deleting())?;
-    let mut updated = deployment.clone();
-    let annotations = updated.metadata.annotations.get_or_insert_default();
-    annotations.insert(REVISION.to_owned(), new.revision().to_string());
-    Action::update(deployment, &updated)
+    if let Some(new) = revisions.new.as_ref().filter(|_| !deployment.is_deleting()) {
+        let annotations = updated.metadata.annotations.get_or_insert_default();
+        annotations.insert(REVISION.to_owned(), new.revision().to_string());
+    }
+    (Action::update_status_and_annotations(deployment, &updated), recheck)
 }
 
 fn count(

@@ -23,11 +23,11 @@ fn a_new_deployment_gets_its_replica_set() {
     check(
         "deployment web replicas=3",
         &expect![[r#"
-        create ReplicaSet web-7d5c9cc666
-          ScalingReplicaSet: Scaled up replica set web-7d5c9cc666 from 0 to 3
-        status Deployment web {status:{availableReplicas:0 conditions:[{lastTransitionTime:2033-05-18T03:33:20Z lastUpdateTime:2033-05-18T03:33:20Z message:Deployment does not have minimum availability. reason:MinimumReplicasUnavailable status:False type:Available}, {lastTransitionTime:2033-05-18T03:33:20Z lastUpdateTime:2033-05-18T03:33:20Z message:Created new replica set "web-7d5c9cc666" reason:NewReplicaSetCreated status:True type:Progressing}] observedGeneration:1 readyReplicas:0 replicas:0 terminatingReplicas:0 unavailableReplicas:0 updatedReplicas:0}}
-        because web-7d5c9cc666 has 0 of 3 replicas available
-        recheck after 600 s"#]],
+            create ReplicaSet web-7d5c9cc666
+              ScalingReplicaSet: Scaled up replica set web-7d5c9cc666 from 0 to 3
+            status Deployment web {status:{availableReplicas:0 conditions:[{lastTransitionTime:2033-05-18T03:33:20Z lastUpdateTime:2033-05-18T03:33:20Z message:Deployment does not have minimum availability. reason:MinimumReplicasUnavailable status:False type:Available}, {lastTransitionTime:2033-05-18T03:33:20Z lastUpdateTime:2033-05-18T03:33:20Z message:Created new replica set "web-7d5c9cc666" reason:NewReplicaSetCreated status:True type:Progressing}] observedGeneration:1 readyReplicas:0 replicas:0 terminatingReplicas:0 unavailableReplicas:0 updatedReplicas:0} metadata:{annotations:{deployment.kubernetes.io/revision:1}}}
+            because web-7d5c9cc666 has 0 of 3 replicas available
+            recheck after 600 s"#]],
     );
 }
 
@@ -136,7 +136,7 @@ fn undo_makes_the_old_replica_set_the_newest() {
         &expect![[r#"
             patch ReplicaSet web-a {metadata:{annotations:{deployment.kubernetes.io/revision:3 deployment.kubernetes.io/revision-history:1}} spec:{replicas:1}}
               ScalingReplicaSet: Scaled up replica set web-a from 0 to 1
-            status Deployment web {status:{conditions:[{lastTransitionTime:2033-05-18T03:33:19Z lastUpdateTime:2033-05-18T03:33:19Z message:Deployment has minimum availability. reason:MinimumReplicasAvailable status:True type:Available}, {lastTransitionTime:2033-05-18T03:32:30Z lastUpdateTime:2033-05-18T03:33:20Z message:Found new replica set "web-a" reason:FoundNewReplicaSet status:True type:Progressing}] observedGeneration:3 updatedReplicas:0}}
+            status Deployment web {status:{conditions:[{lastTransitionTime:2033-05-18T03:33:19Z lastUpdateTime:2033-05-18T03:33:19Z message:Deployment has minimum availability. reason:MinimumReplicasAvailable status:True type:Available}, {lastTransitionTime:2033-05-18T03:32:30Z lastUpdateTime:2033-05-18T03:33:20Z message:Found new replica set "web-a" reason:FoundNewReplicaSet status:True type:Progressing}] observedGeneration:3 updatedReplicas:0} metadata:{annotations:{deployment.kubernetes.io/revision:3}}}
             because web-a has 0 of 1 replicas available
             recheck after 600 s"#]],
     );
