@@ -13,6 +13,7 @@ use kontiki_api::{
     quota::{self, Counted},
 };
 use kontiki_base::CancellationToken;
+use kontiki_raft::types::Revision;
 use serde_json::Value;
 
 use super::with_status;
@@ -32,18 +33,24 @@ pub(crate) async fn run(core: Arc<Core>, shutdown: CancellationToken) {
     let Some(quotas) = core.caches.served("", "resourcequotas").cloned() else { return };
     let mut changed = quotas.cache.subscribe();
     let mut full = tokio::time::Instant::now() + RESYNC;
+    // Every quota was settled at this revision: of the many charges only the changed one is read.
+    let mut settled = Revision(0);
     loop {
         changed.mark_unchanged();
+        let seen = core.caches.revision();
         let everything = tokio::time::Instant::now() >= full;
         if everything {
             full = tokio::time::Instant::now() + RESYNC;
         }
         let done = if core.storage.backend().leads() {
-            turn(&core, everything).await
+            turn(&core, everything, settled).await
         } else {
             // Whoever leads settles them; it may yet become this one.
-            core.in_namespace("", "resourcequotas", "").iter().all(|q| is_settled(&q.value()))
+            changed_since(&core, settled).all(|quota| is_settled(&quota.value()))
         };
+        if done {
+            settled = seen;
+        }
         let wake = if done { full } else { tokio::time::Instant::now() + RETRY };
         tokio::select! { biased;
             () = shutdown.cancelled() => return,
@@ -53,10 +60,15 @@ pub(crate) async fn run(core: Arc<Core>, shutdown: CancellationToken) {
     }
 }
 
+fn changed_since(core: &Core, revision: Revision) -> impl Iterator<Item = Arc<Object>> {
+    let all = core.in_namespace("", "resourcequotas", "").into_iter();
+    all.filter(move |quota| quota.revision > revision)
+}
+
 /// Counts what needs it; says whether all of that succeeded.
-async fn turn(core: &Core, everything: bool) -> bool {
+async fn turn(core: &Core, everything: bool, settled: Revision) -> bool {
     let mut done = true;
-    for object in core.in_namespace("", "resourcequotas", "") {
+    for object in changed_since(core, if everything { Revision(0) } else { settled }) {
         let quota = object.value();
         if !everything && is_settled(&quota) {
             continue;
