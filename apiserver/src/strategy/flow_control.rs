@@ -225,13 +225,11 @@ fn queues(check: &mut Check, queuing: &Place<'_>) {
     }
 }
 
-/// How many bits of a hash it takes to choose any `hand` of `queues` queues in any order.
+/// How many bits of a hash dealing a hand of queues takes, as upstream reckons: a little more than
+/// it does.
+#[expect(clippy::cast_precision_loss, reason = "both numbers are bounded, and so is their product")]
 fn hand_bits(queues: i64, hand: i64) -> f64 {
-    // More cards than that need too much of any deck.
-    let hands = (0..hand.clamp(0, 64)).map(|drawn| queues.saturating_sub(drawn).max(1));
-    #[expect(clippy::cast_precision_loss, reason = "only its logarithm is wanted")]
-    let bits: f64 = hands.map(|left| (left as f64).log2()).sum();
-    bits.ceil()
+    ((queues.max(1) as f64).log2() * hand as f64).ceil()
 }
 
 #[cfg(test)]
@@ -243,6 +241,8 @@ mod tests {
         assert!(hand_bits(128, 6) <= HAND_BITS_MAX);
         assert!(hand_bits(64, 10) <= HAND_BITS_MAX);
         assert!(hand_bits(128, 9) > HAND_BITS_MAX);
+        assert!(hand_bits(15, 15) <= HAND_BITS_MAX);
+        assert!(hand_bits(16, 16) > HAND_BITS_MAX, "it is more than `Hand` has room for");
         assert!(hand_bits(20, 20) > HAND_BITS_MAX);
     }
 }
