@@ -22,7 +22,7 @@ pub mod watch;
 
 use std::sync::Arc;
 
-use http::Response;
+use http::{HeaderValue, Response};
 use kontiki_api::Status;
 
 use crate::{answer::Body, core::Core, exchange::Exchange, protobuf::encode, subresources};
@@ -36,10 +36,11 @@ pub async fn serve(core: &Arc<Core>, exchange: &mut Exchange) -> Result<Response
         return (subresource.serve)(core, exchange).await;
     }
     let row = &exchange.resource()?.row;
-    if accept::only_protobuf(exchange.header(http::header::ACCEPT))
-        && !encode::knows(&row.api_version(), &row.kind)
-    {
-        return Err(accept::no_message());
+    let accepted = exchange.header(http::header::ACCEPT);
+    if accept::gets_protobuf(accepted) && !encode::knows(&row.api_version(), &row.kind) {
+        let rest = HeaderValue::from_str(&accept::without_protobuf(accepted)?);
+        let rest = rest.map_err(|error| Status::bad_request(error.to_string()))?;
+        exchange.parts.headers.insert(http::header::ACCEPT, rest);
     }
     let part = update::Part::of(&exchange.info.subresource);
     match exchange.info.verb {

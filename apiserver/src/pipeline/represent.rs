@@ -1,4 +1,4 @@
-//! The last step of an answer: protobuf for those who take no JSON, and gzip for what is large.
+//! The last step of an answer: protobuf for those who do not want JSON, and gzip for what is large.
 //!
 //! Lists and watches that are streams have been written in what was agreed on; whatever else is
 //! whole by now is JSON, and is transcoded here. Nothing is ever gathered to be compressed.
@@ -27,7 +27,7 @@ const JSON: &str = "application/json";
 
 pub(super) fn answered(exchange: &Exchange, mut response: Response<Body>) -> Response<Body> {
     let accepted = exchange.header(header::ACCEPT);
-    if exchange.info.is_resource && accept::only_protobuf(accepted) {
+    if exchange.info.is_resource && accept::gets_protobuf(accepted) {
         transcode(&mut response);
     }
     if compresses(exchange, &response) { compress(response) } else { response }

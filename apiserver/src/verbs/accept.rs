@@ -1,7 +1,9 @@
 //! In which form the client wants its answer.
 //!
-//! What is stored is JSON, so whoever takes JSON gets JSON, whatever else they prefer; protobuf is
-//! for those who take nothing else.
+//! What is stored is JSON, so whoever likes JSON as much as anything else gets JSON; protobuf is
+//! for those who take nothing else, or say by a quality (`q`) that they like JSON less.
+
+use std::cmp::Reverse;
 
 use kontiki_api::Status;
 
@@ -52,38 +54,53 @@ pub fn negotiate_stream(header: &str) -> Result<Agreed, Status> {
     find(header, false).ok_or_else(|| Status::not_acceptable(&OFFERED_STREAMS))
 }
 
-/// Whether a client that sends this header takes protobuf and nothing else that we have.
-pub fn only_protobuf(header: &str) -> bool {
+/// Whether a client that sends this header gets protobuf.
+pub fn gets_protobuf(header: &str) -> bool {
     header.contains(PROTOBUF)
         && find(header, true).is_some_and(|agreed| agreed.encoding == Encoding::Protobuf)
 }
 
-/// What a client is told that takes only protobuf, of a kind that has no message.
-pub fn no_message() -> Status {
-    Status::not_acceptable(&OFFERED[..2])
+/// What is left of a header where a kind has no message.
+pub fn without_protobuf(header: &str) -> Result<String, Status> {
+    let is_other = |offer: &&str| offer.split(';').next().map(str::trim) != Some(PROTOBUF);
+    let rest = header.split(',').filter(is_other).collect::<Vec<_>>().join(",");
+    let left = !rest.trim().is_empty() && find(&rest, true).is_some();
+    left.then_some(rest).ok_or_else(|| Status::not_acceptable(&OFFERED[..2]))
 }
 
 fn find(header: &str, yaml: bool) -> Option<Agreed> {
     if header.trim().is_empty() {
         return Some(Agreed { form: Form::Object, encoding: Encoding::Json });
     }
-    let mut offers = header.split(',').filter_map(read).filter(|agreed| match agreed.encoding {
+    let can_be = |offer: &Offer| match offer.agreed.encoding {
         Encoding::Json => true,
         Encoding::Yaml => yaml,
         // There is no such message.
-        Encoding::Protobuf => agreed.form != Form::Table,
-    });
-    let first = offers.next()?;
-    if first.encoding != Encoding::Protobuf {
-        return Some(first);
-    }
-    offers.find(|agreed| agreed.encoding != Encoding::Protobuf).or(Some(first))
+        Encoding::Protobuf => offer.agreed.form != Form::Table,
+    };
+    let mut offers: Vec<Offer> = header.split(',').filter_map(read).filter(can_be).collect();
+    // The liked ones first, and of those the ones that are named; otherwise as they stand.
+    offers.sort_by_key(|offer| (Reverse(offer.quality), offer.is_wild));
+    let best = offers.first()?.quality;
+    let mut liked = offers.iter().take_while(|offer| offer.quality == best);
+    let other = liked.find(|offer| offer.agreed.encoding != Encoding::Protobuf);
+    Some(other.unwrap_or(&offers[0]).agreed)
 }
 
-/// One offer of the header, if it is one that can be kept.
-fn read(offer: &str) -> Option<Agreed> {
+/// One offer of a header.
+struct Offer {
+    agreed: Agreed,
+    /// How much it is liked, in thousandths.
+    quality: u16,
+    /// Whether it names no media type.
+    is_wild: bool,
+}
+
+/// Reads an offer of the header, if it is one that can be kept.
+fn read(offer: &str) -> Option<Offer> {
     let mut parts = offer.split(';').map(str::trim);
-    let encoding = match parts.next().unwrap_or_default() {
+    let media_type = parts.next().unwrap_or_default();
+    let encoding = match media_type {
         "application/json" | "*/*" | "application/*" => Encoding::Json,
         "application/yaml" => Encoding::Yaml,
         PROTOBUF => Encoding::Protobuf,
@@ -100,7 +117,20 @@ fn read(offer: &str) -> Option<Agreed> {
         Some("PartialObjectMetadata" | "PartialObjectMetadataList") => Form::Metadata,
         Some(_) => return None,
     };
-    Some(Agreed { form, encoding })
+    let quality = value("q").map_or(1000, thousandths);
+    Some(Offer { agreed: Agreed { form, encoding }, quality, is_wild: media_type.ends_with('*') })
+}
+
+/// A quality; what cannot be read is not liked at all, as upstream.
+fn thousandths(quality: &str) -> u16 {
+    let number = quality.parse::<f64>().unwrap_or(0.0).clamp(0.0, 1.0);
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "it is between 0 and 1000"
+    )]
+    let thousandths = (number * 1000.0) as u16;
+    thousandths
 }
 
 #[cfg(test)]
@@ -135,6 +165,15 @@ mod tests {
             Some((Form::Metadata, Encoding::Json))
         );
         assert_eq!(form(&format!("{protobuf};as=Table;g=meta.k8s.io;v=v1")), None);
+        let encoding = |header: &str| form(header).map(|(_, encoding)| encoding);
+        let liked = format!("application/json;q=0.5,{protobuf}");
+        assert_eq!(encoding(&liked), Some(Encoding::Protobuf));
+        assert_eq!(encoding(&format!("{protobuf};q=0.9,*/*;q=0.9")), Some(Encoding::Json));
+        assert_eq!(encoding("application/json;q=0.8,application/yaml"), Some(Encoding::Yaml));
+        assert_eq!(encoding("*/*,application/yaml"), Some(Encoding::Yaml));
+        assert_eq!(encoding("application/yaml;q=x,application/json;q=0.1"), Some(Encoding::Json));
+        assert_eq!(without_protobuf(&liked).as_deref(), Ok("application/json;q=0.5"));
+        assert!(without_protobuf(protobuf).is_err());
         assert_eq!(form("text/html"), None);
         assert_eq!(form("application/cbor"), None);
     }
