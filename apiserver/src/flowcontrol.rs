@@ -20,6 +20,7 @@ pub mod dump;
 pub mod follow;
 pub mod hand;
 mod metrics;
+pub mod patience;
 pub mod plan;
 pub mod queues;
 pub mod shares;
@@ -40,6 +41,7 @@ use tokio::{sync::oneshot, time::Instant};
 
 use crate::{request_info::RequestInfo, user::UserInfo};
 use classify::Matcher;
+use patience::Patience;
 use plan::Verdict;
 use queues::{Arrival, Place, Queues, Refusal, Turn};
 use shares::{Limits, Wanted};
@@ -79,6 +81,7 @@ struct Level {
     /// `None` where nothing is limited.
     queues: Option<Mutex<Queues<Waiter>>>,
     settings: Mutex<Settings>,
+    patience: Mutex<Patience>,
     /// Answers that are still being sent, and until when they may hold their seats.
     sending: Mutex<Vec<(Instant, Weak<Sending>)>>,
 }
@@ -202,6 +205,7 @@ impl Level {
             origin,
             queues,
             settings: Mutex::default(),
+            patience: Mutex::default(),
             sending: Mutex::default(),
         }
     }
@@ -280,6 +284,11 @@ impl Schema {
             level,
             metrics,
         }
+    }
+
+    /// Notes that a request is sent away; tells for how many seconds it had better stay away.
+    pub fn send_away(&self) -> u64 {
+        self.level.patience.lock().send_away(self.level.now().as_secs())
     }
 
     /// Asks for a seat. `width` is asked only where seats are counted, with the most that one

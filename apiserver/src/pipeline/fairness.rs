@@ -3,7 +3,6 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::FutureExt;
-use kontiki_api::Status;
 use tokio::time::Instant;
 
 use super::{Flow, StageFuture, limits};
@@ -23,20 +22,32 @@ pub(super) fn run<'a>(core: &'a Arc<Core>, exchange: &'a mut Exchange) -> StageF
         Ok(Some(waiting)) => {
             let limit = FlowControl::wait_max(time_left(core, exchange));
             async move {
-                exchange.seat = Some(waiting.seat(limit).await.ok_or_else(limits::too_many)?);
-                Ok(Flow::Next)
+                exchange.seat = waiting.seat(limit).await;
+                let answer = if exchange.seat.is_some() { Flow::Next } else { sent_away(exchange) };
+                Ok(answer)
             }
             .boxed()
         }
-        Err(status) => async { Err(status) }.boxed(),
+        Err(Refused) => {
+            let answer = sent_away(exchange);
+            async { Ok(answer) }.boxed()
+        }
     }
 }
 
-fn begin(core: &Core, exchange: &mut Exchange) -> Result<Option<Waiting>, Status> {
+struct Refused;
+
+/// Those who are refused are told for how long they had better stay away.
+fn sent_away(exchange: &Exchange) -> Flow {
+    let seconds = exchange.schema.as_ref().map_or(1, |schema| schema.send_away());
+    Flow::Answer(limits::too_many(seconds))
+}
+
+fn begin(core: &Core, exchange: &mut Exchange) -> Result<Option<Waiting>, Refused> {
     let info = &exchange.info;
     let Some(control) = &core.flow_control else {
-        let counted = !info.is_long_running();
-        return if counted { limits::by_number(core, exchange).map(|()| None) } else { Ok(None) };
+        let served = info.is_long_running() || limits::has_room(core, exchange);
+        return if served { Ok(None) } else { Err(Refused) };
     };
     if info.is_long_running() && info.verb != "watch" {
         return Ok(None);
@@ -50,7 +61,7 @@ fn begin(core: &Core, exchange: &mut Exchange) -> Result<Option<Waiting>, Status
             Ok(None)
         }
         Admission::Waits(waiting) => Ok(Some(waiting)),
-        Admission::Refused => Err(limits::too_many()),
+        Admission::Refused => Err(Refused),
     }
 }
 

@@ -3,11 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::FutureExt;
+use http::{Response, StatusCode, header};
 use kontiki_api::Status;
 use prometheus::IntGauge;
 
 use super::{Flow, StageFuture};
 use crate::{
+    answer::{self, Body},
     core::Core,
     exchange::{BODY_BYTES_MAX, Exchange, Source},
     metrics,
@@ -87,7 +89,7 @@ fn admit(exchange: &mut Exchange) -> Result<Flow, Status> {
         // What they carry is not read here but passed on.
         return Ok(Flow::Next);
     }
-    let length = exchange.header(http::header::CONTENT_LENGTH).parse::<usize>().unwrap_or(0);
+    let length = exchange.header(header::CONTENT_LENGTH).parse::<usize>().unwrap_or(0);
     if length > BODY_BYTES_MAX {
         let limit = format!("limit is {BODY_BYTES_MAX}");
         return Err(Status::request_entity_too_large(&limit));
@@ -100,24 +102,28 @@ fn mutates(exchange: &Exchange) -> bool {
     MUTATING.contains(&exchange.info.verb)
 }
 
-/// Refuses what comes on top of too much else of its kind: all there is where requests are not
-/// served by priority. Callers in this process limit themselves, and administrators are never
-/// kept out, as upstream.
-pub(super) fn by_number(core: &Core, exchange: &mut Exchange) -> Result<(), Status> {
+/// Whether there is room for one more of its kind: all there is where requests are not served by
+/// priority. Callers in this process limit themselves, and administrators are never kept out, as
+/// upstream.
+pub(super) fn has_room(core: &Core, exchange: &mut Exchange) -> bool {
     let own = matches!(exchange.source, Source::InProcess { .. });
     let pool = if mutates(exchange) { &core.mutating } else { &core.reading };
-    let Some(pool) = pool.as_ref().filter(|_| !own) else { return Ok(()) };
+    let Some(pool) = pool.as_ref().filter(|_| !own) else { return true };
     match pool.clone().try_acquire_owned() {
-        Ok(permit) => exchange.permit = Some(permit),
-        Err(_) if exchange.user.in_group(MASTERS) => {}
-        Err(_) => return Err(too_many()),
+        Ok(permit) => {
+            exchange.permit = Some(permit);
+            true
+        }
+        Err(_) => exchange.user.in_group(MASTERS),
     }
-    Ok(())
 }
 
-/// What is answered to those who are sent away.
-pub(super) fn too_many() -> Status {
-    Status::too_many_requests("Too many requests, please try again later.", 1)
+/// What is answered to those who are sent away: as upstream no Status, but a line of text.
+pub(super) fn too_many(retry_after_seconds: u64) -> Response<Body> {
+    let text = "Too many requests, please try again later.\n";
+    let mut response = answer::text(StatusCode::TOO_MANY_REQUESTS, text);
+    response.headers_mut().insert(header::RETRY_AFTER, retry_after_seconds.into());
+    response
 }
 
 #[cfg(test)]
