@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
 use kontiki_base::pki::{
     Authority,
@@ -110,9 +111,7 @@ pub(super) fn plan(
         let validity = validity(request.spec()["expirationSeconds"].as_i64(), longest, now);
         match authority.grant(&text, &usages, validity) {
             Ok(certificate) => {
-                use base64::Engine as _;
-                let encoded = base64::engine::general_purpose::STANDARD.encode(certificate);
-                signed.field_mut("status")["certificate"] = encoded.into();
+                signed.field_mut("status")["certificate"] = STANDARD.encode(certificate).into();
             }
             Err(error) => return Plan::nothing(format!("error auto signing csr: {error}")),
         }
