@@ -6,6 +6,7 @@
 //! Who owns which of their fields is worked out by [`fields`] and [`ownership`]. [`typed`] turns objects into Rust structs; [`meta`] works on the JSON value where a struct
 //! would cost more than it gives.
 
+pub mod account_token;
 pub mod catalogue;
 pub mod field;
 pub mod fields;

@@ -7,6 +7,7 @@
 
 pub mod bootstrap_token;
 pub mod certificate;
+pub mod legacy_token;
 pub mod oidc;
 pub mod service_account;
 pub mod static_token;
@@ -101,7 +102,9 @@ impl Authenticator {
         } else if token.starts_with("ey") {
             match self.tokens.verify(token, audiences, now) {
                 Some(claims) => service_account::user_of(&claims, caches)?,
-                None => self.oidc.as_ref().filter(|_| own)?.user_of(token, now)?,
+                None if own => legacy_token::user_of(&self.tokens, token, caches)
+                    .or_else(|| self.oidc.as_ref()?.user_of(token, now))?,
+                None => return None,
             }
         } else {
             bootstrap_token::user_of(token, now, caches)?

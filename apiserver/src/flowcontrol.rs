@@ -8,7 +8,8 @@
 //!
 //! Decisions are pure and know no clock: [`classify`] (whose request is it), [`plan`] (what the
 //! objects come to), [`shares`] (seats of levels, lending), [`width`] (seats of a request),
-//! [`queues`] with [`hand`] (who is next). This file performs them: one short lock per level, and a
+//! [`queues`] with [`hand`] (who is next), [`patience`] (for how long who is sent away had better
+//! stay away). This file performs them: one short lock per level, and a
 //! request that finds a seat free allocates nothing.
 //!
 //! A [`Seat`] is held while a request is served: until its answer is complete, or, of a watch, until

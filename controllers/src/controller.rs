@@ -97,6 +97,7 @@ pub(crate) fn builtin(options: &Options) -> Vec<Box<dyn Controller>> {
         Box::new(serviceaddresses::ServiceCidrController),
         Box::new(serviceaddresses::AddressController),
         Box::new(serviceaccount::ServiceAccountController),
+        Box::new(serviceaccount::TokensController::new(options)),
         Box::new(nodelifecycle::TaintEvictionController),
         Box::new(tokencleaner::TokenCleaner),
         Box::new(ttlafterfinished::TtlAfterFinished),

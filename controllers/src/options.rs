@@ -39,6 +39,8 @@ pub struct Options {
     pub signer: Option<Authority>,
     /// `--cluster-signing-duration`: how long signed certificates are valid at most.
     pub signing_duration: Duration,
+    /// What tokens in Secrets are signed with, as PEM; there are none if it is empty.
+    pub service_account_key: String,
     /// Certificates in PEM that pods trust the API server by.
     pub root_ca: String,
     /// `--terminated-pod-gc-threshold`: ended pods kept.
@@ -65,6 +67,7 @@ impl Default for Options {
             service_cluster_ip_ranges: vec!["10.43.0.0/16".parse().expect("a valid range")],
             signer: None,
             signing_duration: LEAF_LIFETIME,
+            service_account_key: String::new(),
             root_ca: String::new(),
             terminated_pod_gc_threshold: 12_500,
             orphaned_pod_quarantine: Duration::from_secs(40),
@@ -95,6 +98,7 @@ const ALIASES: &[(&str, &str)] = &[
     ("servicecidr", "service-cidr-controller"),
     ("ipaddress", "service-ipaddress-controller"),
     ("serviceaccount", "serviceaccount-controller"),
+    ("serviceaccount-token", "serviceaccount-token-controller"),
     ("taint-eviction", "taint-eviction-controller"),
     ("tokencleaner", "token-cleaner-controller"),
     ("ttl-after-finished", "ttl-after-finished-controller"),

@@ -1,5 +1,8 @@
 //! What every namespace must have for pods to start: the `default` ServiceAccount, and the
-//! ConfigMap with the certificates that pods trust the API server by.
+//! ConfigMap with the certificates that pods trust the API server by; and tokens for those who
+//! write a Secret for one ([`tokens`]).
+
+mod tokens;
 
 use std::collections::BTreeMap;
 
@@ -15,6 +18,8 @@ use crate::{
     controller::{Controller, Keys},
     world::{Change, Key, Kind, World},
 };
+
+pub(crate) use self::tokens::{TokensController, is_account_token};
 
 const DEFAULT: &str = "default";
 /// The ConfigMap with the cluster's certificates.

@@ -32,12 +32,13 @@ impl Controller for TokenCleaner {
 
     fn wake(&self, _: &World, change: &Change<'_>, keys: &mut Keys) {
         if let Change::Secret(delta) = change {
-            keys.extend(delta.new.map(Key::of));
+            keys.extend(delta.new.filter(|secret| is_bootstrap_token(secret)).map(Key::of));
         }
     }
 
     fn all(&self, world: &World, keys: &mut Keys) {
-        keys.extend(world.secrets.keys().cloned());
+        let tokens = world.secrets.iter().filter(|secret| is_bootstrap_token(secret));
+        keys.extend(tokens.map(|secret| Key::of(&**secret)));
     }
 
     fn plan(&self, world: &World, key: &Key, context: Context<'_>) -> Plan {
@@ -52,7 +53,8 @@ pub(crate) fn is_bootstrap_token(secret: &Secret) -> bool {
 
 /// Decides whether a token goes, or when.
 pub(crate) fn plan(world: &World, key: &Key, now: Timestamp) -> Plan {
-    let Some(secret) = world.secrets.get(key) else { return Plan::nothing("it is gone") };
+    let secret = world.secrets.get(key).filter(|secret| is_bootstrap_token(secret));
+    let Some(secret) = secret else { return Plan::nothing("it is gone") };
     let Some(end) = secret.field("data")["expiration"].as_str() else {
         return Plan::nothing("it has no end");
     };

@@ -85,7 +85,7 @@ pub struct World {
     pub replica_sets: Table<ReplicaSet>,
     /// ReplicationControllers.
     pub replication_controllers: Table<ReplicationController>,
-    /// Bootstrap tokens; other Secrets are only in the graph.
+    /// Bootstrap tokens, and those of service accounts; other Secrets are only in the graph.
     pub secrets: Table<Secret>,
     /// ServiceCIDRs.
     pub service_ranges: Table<ServiceCIDR>,

@@ -7,8 +7,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
-use kontiki_api::meta;
-use serde::{Deserialize, Serialize};
+use kontiki_api::{account_token, meta};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{KeyError, verified::Verified};
 use crate::{
@@ -74,6 +74,7 @@ pub struct TokenKeys {
     verifying: DecodingKey,
     issuer: String,
     verified: Verified<Claims>,
+    legacy: Verified<account_token::Claims>,
 }
 
 impl TokenKeys {
@@ -87,6 +88,7 @@ impl TokenKeys {
             verifying: DecodingKey::from_ec_pem(public_pem.as_bytes()).map_err(|e| failed(&e))?,
             issuer: issuer.to_owned(),
             verified: Verified::default(),
+            legacy: Verified::default(),
         })
     }
 
@@ -108,7 +110,7 @@ impl TokenKeys {
         audiences: Option<&[String]>,
         now: Timestamp,
     ) -> Option<Arc<Claims>> {
-        let claims = self.verified.get(0, token, || self.check(token))?;
+        let claims = self.verified.get(0, token, || self.check(token, &self.issuer))?;
         let own = std::slice::from_ref(&self.issuer);
         let audiences = audiences.unwrap_or(own);
         let second = now.as_second();
@@ -118,14 +120,20 @@ impl TokenKeys {
             .then_some(claims)
     }
 
-    /// What a token says, if it is ours.
-    fn check(&self, token: &str) -> Option<Claims> {
+    /// What a token out of a Secret says, if it is ours.
+    pub fn verify_legacy(&self, token: &str) -> Option<Arc<account_token::Claims>> {
+        self.legacy.get(0, token, || self.check(token, account_token::ISSUER))
+    }
+
+    /// What a token says, if we have signed it in this issuer's name.
+    fn check<T: DeserializeOwned>(&self, token: &str, issuer: &str) -> Option<T> {
         let mut validation = Validation::new(Algorithm::ES256);
-        validation.set_issuer(&[&self.issuer]);
-        // For whom and when it holds is compared for every request.
+        validation.set_issuer(&[issuer]);
+        // For whom and when it holds is compared for every request, where it says so at all.
+        validation.set_required_spec_claims(&["iss"]);
         validation.validate_aud = false;
         validation.validate_exp = false;
-        let data = jsonwebtoken::decode::<Claims>(token, &self.verifying, &validation).ok()?;
+        let data = jsonwebtoken::decode::<T>(token, &self.verifying, &validation).ok()?;
         Some(data.claims)
     }
 }
@@ -156,15 +164,20 @@ pub fn user_of(claims: &Claims, caches: &Caches) -> Option<UserInfo> {
             note(&format!("{kind}-uid"), &reference.uid);
         }
     }
-    Some(UserInfo {
-        name: format!("{SERVICE_ACCOUNT_PREFIX}{namespace}:{}", serviceaccount.name),
-        uid: serviceaccount.uid.clone(),
+    Some(UserInfo { extra, ..account(namespace, &serviceaccount.name, &serviceaccount.uid) })
+}
+
+/// A service account as a user.
+pub(super) fn account(namespace: &str, name: &str, uid: &str) -> UserInfo {
+    UserInfo {
+        name: format!("{SERVICE_ACCOUNT_PREFIX}{namespace}:{name}"),
+        uid: uid.to_owned(),
         groups: vec![
             "system:serviceaccounts".to_owned(),
             format!("system:serviceaccounts:{namespace}"),
         ],
-        extra,
-    })
+        ..UserInfo::default()
+    }
 }
 
 #[cfg(test)]

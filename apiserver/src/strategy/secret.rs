@@ -2,6 +2,7 @@
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use kontiki_api::{
+    account_token,
     field::{Error, Errors, Path},
     k8s_openapi::{ByteString, api::core::v1::Secret},
     names,
@@ -17,7 +18,6 @@ use crate::registry::Strategy;
 
 const DOCKER_CONFIG: &str = "kubernetes.io/dockercfg";
 const DOCKER_CONFIG_JSON: &str = "kubernetes.io/dockerconfigjson";
-const SERVICE_ACCOUNT_TOKEN: &str = "kubernetes.io/service-account-token";
 
 /// The strategy of `secrets`.
 pub(super) struct Secrets;
@@ -91,8 +91,8 @@ fn validate(secret: &Secret, check: &mut Check) {
     }
     let content = |key: &str| secret.data.as_ref().and_then(|data| data.get(key));
     match secret.type_.as_deref().unwrap_or_default() {
-        SERVICE_ACCOUNT_TOKEN => {
-            const ANNOTATION: &str = "kubernetes.io/service-account.name";
+        account_token::SECRET_TYPE => {
+            const ANNOTATION: &str = account_token::ACCOUNT_NAME;
             let annotations = secret.metadata.annotations.as_ref();
             if annotations.and_then(|all| all.get(ANNOTATION)).is_none_or(String::is_empty) {
                 check.required(&Path::new("metadata").child("annotations").key(ANNOTATION), "");

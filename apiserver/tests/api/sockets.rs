@@ -141,3 +141,52 @@ async fn the_kube_client_works_in_process() {
     assert!(made.metadata.resource_version.is_some());
     cluster.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tokens_in_secrets_hold_as_long_as_their_secret() {
+    use kontiki_api::account_token::{Claims, INVALID_SINCE};
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let core = "/api/v1/namespaces/default";
+    let account = json!({"metadata": {"name": "robot"}});
+    let account = admin.create(&format!("{core}/serviceaccounts"), &account).await.ok();
+    let uid = account["metadata"]["uid"].as_str().unwrap();
+    let key =
+        jsonwebtoken::EncodingKey::from_ec_pem(cluster.options.service_account_key.as_bytes());
+    let key = key.unwrap();
+    let sign = |uid: &str, kid: Option<String>| {
+        let algorithm = jsonwebtoken::Algorithm::ES256;
+        let header = jsonwebtoken::Header { kid, ..jsonwebtoken::Header::new(algorithm) };
+        let claims = Claims::new("default", "t", "robot", uid);
+        jsonwebtoken::encode(&header, &claims, &key).unwrap()
+    };
+    let token = sign(uid, None);
+    let secret = json!({
+        "metadata": {"name": "t", "annotations": {"kubernetes.io/service-account.name": "robot"}},
+        "type": "kubernetes.io/service-account-token",
+        "data": {"token": STANDARD.encode(&token)},
+    });
+    let reviews = "/apis/authentication.k8s.io/v1/tokenreviews";
+    let who = async |token: &str| {
+        // A read waits for the cache, where the authenticator looks.
+        admin.get(&format!("{core}/secrets")).await.ok();
+        let review = json!({"spec": {"token": token}});
+        let status = admin.create(reviews, &review).await.ok()["status"].clone();
+        status["user"]["username"].as_str().unwrap_or_default().to_owned()
+    };
+    assert_eq!(who(&token).await, "");
+    admin.create(&format!("{core}/secrets"), &secret).await.ok();
+    assert_eq!(who(&token).await, "system:serviceaccount:default:robot");
+    for other in [sign(uid, Some("other".to_owned())), sign("another", None)] {
+        assert_eq!(who(&other).await, "", "it is not what the Secret says");
+    }
+    let path = format!("{core}/secrets/t");
+    let label = |value: Value| json!({"metadata": {"labels": {INVALID_SINCE: value}}});
+    admin.merge(&path, &label("2026-01-01".into())).await.ok();
+    assert_eq!(who(&token).await, "");
+    admin.merge(&path, &label(Value::Null)).await.ok();
+    assert_ne!(who(&token).await, "");
+    admin.delete(&path).await.ok();
+    assert_eq!(who(&token).await, "");
+    cluster.stop().await;
+}

@@ -21,7 +21,7 @@ pub(crate) struct Cluster {
     pub(crate) store: Store,
     pub(crate) authority: Authority,
     pub(crate) tasks: Tasks,
-    options: Options,
+    pub(crate) options: Options,
     _folder: tempfile::TempDir,
 }
 

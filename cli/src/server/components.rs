@@ -54,6 +54,7 @@ fn controller_options(config: &Server, prepared: &Prepared) -> kontiki_controlle
         service_cluster_ip_ranges: cluster.service_cidr.clone(),
         signer: Some(prepared.secrets.cluster.authority()),
         signing_duration: config.signing_duration,
+        service_account_key: prepared.secrets.service_account_key.clone(),
         root_ca: prepared.secrets.cluster.roots().pem,
         ..kontiki_controllers::Options::default()
     }

@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 use super::worker::{Caches, Loop};
 use crate::{
     controller::Keys,
-    serviceaccount::ROOT_CA,
+    serviceaccount::{ROOT_CA, is_account_token},
     tokencleaner::is_bootstrap_token,
     world::{
         Cached, CertificateSigningRequest, Change, ClusterRole, Delta, Endpoints, IPAddress, Job,
@@ -59,7 +59,10 @@ impl Trim for ConfigMap {
 
 impl Trim for Secret {
     fn trim(&mut self) {
-        if !is_bootstrap_token(self) {
+        if is_bootstrap_token(self) {
+            let end = self.field("data")["expiration"].clone();
+            *self.field_mut("data") = json!({ "expiration": end });
+        } else if !is_account_token(self) {
             *self = Secret::new(bare(self.metadata()), Value::Null);
         }
     }
@@ -182,7 +185,7 @@ impl Feed {
         self.typed::<PersistentVolumeClaim>(|_| true);
         self.typed::<PodDisruptionBudget>(|_| true);
         self.typed::<ReplicationController>(|_| true);
-        self.typed::<Secret>(is_bootstrap_token);
+        self.typed::<Secret>(|secret| is_bootstrap_token(secret) || is_account_token(secret));
         self.typed::<ServiceCIDR>(|_| true);
         self.typed::<StatefulSet>(|_| true);
         self.typed::<VolumeAttributesClass>(|_| true);

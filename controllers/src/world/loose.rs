@@ -174,8 +174,9 @@ loose! {
     /// What ReplicaSets were called first: only how many pods it wants.
     ReplicationController ReplicationControllerRow "" "v1" "replicationcontrollers" true
         ["spec.replicas"];
-    /// A Secret: when a bootstrap token ends, and nothing of any other.
-    Secret SecretRow "" "v1" "secrets" true ["type" "data.expiration"];
+    /// A Secret; the feed keeps of a bootstrap token when it ends, all of a service account's, and
+    /// nothing of any other.
+    Secret SecretRow "" "v1" "secrets" true ["type" "data"];
     /// A range of addresses for Services.
     ServiceCIDR ServiceCidrRow "networking.k8s.io" "v1" "servicecidrs" false ["spec" "status"];
     /// What volumes can be told to be like while they are in use.

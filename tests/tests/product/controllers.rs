@@ -386,3 +386,32 @@ async fn dependents_follow_their_owners_in_all_three_ways() -> Result<()> {
     .await?;
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn secrets_for_tokens_are_filled_and_go_with_their_account() -> Result<()> {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    let lab = Lab::start().await?;
+    let core = "/api/v1/namespaces/default";
+    lab.create(&format!("{core}/serviceaccounts"), &json!({"metadata": {"name": "robot"}})).await?;
+    let secret = json!({
+        "metadata": {"name": "t", "annotations": {"kubernetes.io/service-account.name": "robot"}},
+        "type": "kubernetes.io/service-account-token",
+    });
+    lab.create(&format!("{core}/secrets"), &secret).await?;
+    let secret = format!("{core}/secrets/t");
+    let filled = lab.until("a token", &secret, |found| found["data"]["token"].is_string()).await?;
+    let of = |field: &str| -> Result<String> {
+        let text = filled["data"][field].as_str().context(field.to_owned())?;
+        Ok(String::from_utf8(STANDARD.decode(text)?)?)
+    };
+    ensure!(of("namespace")? == "default" && of("ca.crt")?.contains("BEGIN CERTIFICATE"));
+    let review = json!({"spec": {"token": of("token")?}});
+    let reviews = "/apis/authentication.k8s.io/v1/tokenreviews";
+    let reviewed = lab.create(reviews, &review).await?;
+    ensure!(reviewed["status"]["user"]["username"] == "system:serviceaccount:default:robot");
+    lab.delete(&format!("{core}/serviceaccounts/robot")).await?;
+    lab.until_gone(&secret).await?;
+    let reviewed = lab.create(reviews, &review).await?;
+    ensure!(reviewed["status"]["authenticated"] != true, "{reviewed}");
+    Ok(())
+}
