@@ -1,5 +1,7 @@
 //! The `api` generator: creates, gets, lists and watches, as many clients would do them.
 
+pub mod servers;
+
 use std::{
     collections::HashMap,
     sync::Arc,
@@ -28,6 +30,9 @@ use crate::{
 const WATCH_TIMEOUT: Duration = Duration::from_secs(30);
 /// Attempts of a write that is refused for a moment (429, or a namespace's account not yet made).
 const ATTEMPTS_MAX: u32 = 50;
+
+/// How long servers with all objects in them are left alone before their memory is read again.
+const REST: Duration = Duration::from_secs(15);
 
 /// What to do and how often.
 #[derive(Clone, Debug, clap::Args)]
@@ -63,14 +68,25 @@ pub struct ApiArgs {
 
 /// Runs all parts in a namespace of their own and removes it.
 pub async fn run(target: &Target, args: &ApiArgs, run: &str, tasks: &Tasks) -> Result<Report> {
+    let mut report = Report::new("api");
+    measure_all(target, args, run, &mut report, tasks).await?;
+    Ok(report)
+}
+
+async fn measure_all(
+    target: &Target,
+    args: &ApiArgs,
+    run: &str,
+    report: &mut Report,
+    tasks: &Tasks,
+) -> Result<()> {
     let clients = Clients::connect(target, args.clients, tasks).await?;
     let mut one = clients.one()?;
     one.create("/api/v1/namespaces", &objects::namespace(run)).await?.success()?;
-    let measured = measure(target, args, run, &clients, tasks).await;
+    let measured = measure(target, args, run, &clients, report, tasks).await;
     let cleaned = clean(&clients, args, run).await;
-    let report = measured?;
-    cleaned?;
-    Ok(report)
+    measured?;
+    cleaned
 }
 
 async fn measure(
@@ -78,9 +94,9 @@ async fn measure(
     args: &ApiArgs,
     run: &str,
     clients: &Clients,
+    report: &mut Report,
     tasks: &Tasks,
-) -> Result<Report> {
-    let mut report = Report::new("api");
+) -> Result<()> {
     report.add_count("clients", args.clients);
     let maps = format!("/api/v1/namespaces/{run}/configmaps");
     let meter = Meter::start(&args.pids)?;
@@ -90,7 +106,7 @@ async fn measure(
             create(connection, &maps, object)
         })
         .await;
-    tell(&mut report, "create", &creates, &meter)?;
+    tell(report, "create", &creates, &meter)?;
 
     let meter = Meter::start(&args.pids)?;
     let gets = clients
@@ -102,13 +118,15 @@ async fn measure(
             }
         })
         .await;
-    tell(&mut report, "get", &gets, &meter)?;
-    lists(args, run, clients, &mut report).await?;
-    watches(target, args, run, clients, &mut report, tasks).await?;
+    tell(report, "get", &gets, &meter)?;
+    lists(args, run, clients, report).await?;
+    watches(target, args, run, clients, report, tasks).await?;
     if !args.pids.is_empty() {
-        report.add("rss_end", mebibytes(Meter::start(&args.pids)?.rss()?), "MiB");
+        servers::memory(report, "end", &args.pids)?;
+        tokio::time::sleep(REST).await;
+        servers::memory(report, "rested", &args.pids)?;
     }
-    Ok(report)
+    Ok(())
 }
 
 async fn lists(args: &ApiArgs, run: &str, clients: &Clients, report: &mut Report) -> Result<()> {
@@ -255,7 +273,7 @@ pub(crate) fn tell(
     let cpu = meter.cpu_seconds()?;
     if cpu > 0.0 {
         let operations = u32::try_from(outcome.latencies.len().max(1))?;
-        report.add(&format!("{part}_cpu"), cpu * 1e3 / f64::from(operations), "ms/op");
+        report.add(&format!("{part}_cpu"), cpu * 1e6 / f64::from(operations), "us/op");
     }
     Ok(())
 }

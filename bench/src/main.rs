@@ -10,7 +10,10 @@ use kontiki_base::{
     telemetry::{self, LogFormat},
 };
 use kontiki_bench::{
-    api::{self, ApiArgs},
+    api::{
+        self, ApiArgs,
+        servers::{self, ServerArgs},
+    },
     schedule::{self, ScheduleArgs},
     store::{self, StoreVerb},
     target::{Target, TargetArgs},
@@ -32,6 +35,8 @@ enum Verb {
     Api {
         #[command(flatten)]
         target: TargetArgs,
+        #[command(flatten)]
+        servers: ServerArgs,
         #[command(flatten)]
         args: ApiArgs,
     },
@@ -93,9 +98,10 @@ async fn run(verb: Verb) -> Result<()> {
     let name = format!("bench-{seconds:x}");
     // Connections end with the process.
     match verb {
-        Verb::Api { target, args } => {
-            api::run(&Target::new(&target)?, &args, &name, &tasks).await?.print()
-        }
+        Verb::Api { target, servers, args } => match servers.kontiki.clone() {
+            Some(program) => servers::run(program, &servers, &args, &name, &tasks).await,
+            None => api::run(&Target::new(&target)?, &args, &name, &tasks).await?.print(),
+        },
         Verb::Schedule { target, args } => {
             schedule::run(&Target::new(&target)?, &args, &name, &tasks).await?.print()
         }

@@ -5,6 +5,8 @@ use std::{io::Write, time::Duration};
 use anyhow::Result;
 use serde_json::{Map, Value, json};
 
+use crate::store::table::figure;
+
 /// One figure.
 #[derive(Clone, Debug)]
 struct Row {
@@ -81,11 +83,56 @@ impl Report {
     }
 }
 
+/// Reports of the same figures as a table in markdown.
+pub fn side_by_side(reports: &[(String, Report)]) -> String {
+    let titles: Vec<&str> = reports.iter().map(|(title, _)| title.as_str()).collect();
+    let mut text = format!("| figure | unit | {} |\n|---|---|", titles.join(" | "));
+    text.push_str(&"---:|".repeat(reports.len()));
+    text.push('\n');
+    let first = reports.first().map_or(&[][..], |(_, report)| &report.rows);
+    for row in first {
+        let value = |report: &Report| {
+            let found = report.rows.iter().find(|other| other.key == row.key);
+            match found {
+                Some(row) if row.unit.is_empty() => format!("{:.0}", row.value),
+                Some(row) => figure(row.value),
+                None => "-".to_owned(),
+            }
+        };
+        let values: Vec<String> = reports.iter().map(|(_, report)| value(report)).collect();
+        let key = row.key.replace('_', " ");
+        text.push_str(&format!("| {key} | {} | {} |\n", row.unit, values.join(" | ")));
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use expect_test::expect;
 
     use super::*;
+
+    #[test]
+    fn reports_stand_side_by_side() {
+        let report = |rate: f64| {
+            let mut report = Report::new("api");
+            report.add_count("creates", 1000);
+            report.add("create_rate", rate, "/s");
+            report
+        };
+        let mut second = report(99.96);
+        second.rows.pop();
+        expect![[r"
+            | figure | unit | 1 server | 3 servers |
+            |---|---|---:|---:|
+            | creates |  | 1000 | 1000 |
+            | create rate | /s | 1235 | - |
+        "]]
+        .assert_eq(&side_by_side(&[
+            ("1 server".to_owned(), report(1234.5678)),
+            ("3 servers".to_owned(), second),
+        ]));
+    }
 
     #[test]
     fn figures_become_a_table_and_json() {

@@ -17,15 +17,15 @@ mod drive;
 pub mod failover;
 mod fanout;
 mod grpc;
-mod host;
-mod members;
+pub(crate) mod host;
+pub(crate) mod members;
 mod messages;
 mod random;
 mod requests;
 mod rows;
 pub mod scale;
 mod side;
-mod table;
+pub(crate) mod table;
 
 use std::{io::Write, path::PathBuf, sync::Arc, time::Duration};
 

@@ -1,7 +1,8 @@
 //! The load generators: builds them and the product in one profile, and runs them.
 //!
 //! `store` compares the store with a peer, both started for it: see `kontiki-bench store --help`
-//! for what else it measures. Other arguments go to `kontiki-bench` as they are. Without any, the
+//! for what else it measures. `api` measures the API of one server and of three, started for it,
+//! unless it is told of servers that run already. Other arguments go to `kontiki-bench` as they are. Without any, the
 //! whole report is made against a server of its own: time to ready, memory when idle, size of the
 //! binary, then each generator. Results are lines of JSON on stdout.
 
@@ -36,6 +37,10 @@ pub(crate) fn run(environment: &Environment, arguments: &[String]) -> Result<()>
         let product = demo::product(environment).display().to_string();
         return run_command(generator(environment).args(store_arguments(rest, &product)));
     }
+    if let Some(("api", rest)) = arguments.split_first().map(|(verb, rest)| (verb.as_str(), rest)) {
+        let product = demo::product(environment).display().to_string();
+        return run_command(generator(environment).args(api_arguments(rest, &product)));
+    }
     if !arguments.is_empty() {
         return run_command(generator(environment).args(arguments));
     }
@@ -59,6 +64,18 @@ pub(crate) fn run(environment: &Environment, arguments: &[String]) -> Result<()>
 
 fn generator(environment: &Environment) -> Command {
     Command::new(environment.target.join(demo::PROFILE).join("kontiki-bench"))
+}
+
+/// What the generator is given for `api ARGUMENTS...`: our binary, unless servers are named.
+fn api_arguments(arguments: &[String], product: &str) -> Vec<String> {
+    const NAMED: &[&str] = &["--kontiki", "--server", "--kubeconfig", "--help"];
+    let names = |word: &String| NAMED.iter().any(|flag| word.split('=').next() == Some(flag));
+    let mut words = vec!["api".to_owned()];
+    if !arguments.iter().any(names) {
+        words.extend(["--kontiki".to_owned(), product.to_owned()]);
+    }
+    words.extend(arguments.iter().cloned());
+    words
 }
 
 /// Verbs of the store's generator that start members.
@@ -169,6 +186,20 @@ impl Drop for Server {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn servers_are_started_unless_some_are_named() {
+        let cases = [
+            ("", "api --kontiki k"),
+            ("--members 5 --pods=1", "api --kontiki k --members 5 --pods=1"),
+            ("--kubeconfig=f --pods 1", "api --kubeconfig=f --pods 1"),
+            ("--server a:1 --ca x", "api --server a:1 --ca x"),
+        ];
+        for (given, expected) in cases {
+            let given: Vec<String> = given.split_whitespace().map(str::to_owned).collect();
+            assert_eq!(api_arguments(&given, "k").join(" "), expected);
+        }
+    }
 
     #[test]
     fn the_store_is_compared_unless_another_verb_is_named() {

@@ -17,7 +17,7 @@ const PROBES: usize = 200;
 const PROBE_BYTES: usize = 4_096;
 
 /// Cores, kernel, load, and the disk under a folder, as one line.
-pub(super) fn describe(folder: &Path) -> Result<String> {
+pub(crate) fn describe(folder: &Path) -> Result<String> {
     let cores = std::thread::available_parallelism()?;
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let mounts = read("/proc/self/mounts");

@@ -1,4 +1,4 @@
-//! Three members of a product on this machine, as processes that end with this value.
+//! Members of a product on this machine, as processes that end with this value.
 //!
 //! Both products get the same: TLS with client certificates for clients and for peers, fsync on,
 //! the same disk, and nothing tuned but what keeps a long run from stopping (etcd's quota).
@@ -36,13 +36,22 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// What is started.
 #[derive(Clone, Debug)]
-pub(super) enum Product {
+pub(crate) enum Product {
     /// Ours, by its binary, with further flags.
     Kontiki {
         /// The binary.
         program: PathBuf,
         /// After the others.
         flags: Vec<String>,
+    },
+    /// Our servers as they are, with all that a control node has in it but the node's own agent.
+    Servers {
+        /// The binary.
+        program: PathBuf,
+        /// After the others.
+        flags: Vec<String>,
+        /// How many.
+        count: usize,
     },
     /// etcd, by its binary.
     Etcd {
@@ -55,14 +64,24 @@ impl Product {
     /// What tables call it.
     pub(super) fn name(&self) -> &'static str {
         match self {
-            Product::Kontiki { .. } => "kontiki",
+            Product::Kontiki { .. } | Product::Servers { .. } => "kontiki",
             Product::Etcd { .. } => "etcd",
+        }
+    }
+
+    /// How many members its cluster has.
+    fn members(&self) -> usize {
+        match self {
+            Product::Servers { count, .. } => *count,
+            Product::Kontiki { .. } | Product::Etcd { .. } => MEMBERS,
         }
     }
 
     /// The first line that says a version.
     fn version(&self) -> Result<String> {
-        let (Product::Kontiki { program, .. } | Product::Etcd { program }) = self;
+        let (Product::Kontiki { program, .. }
+        | Product::Servers { program, .. }
+        | Product::Etcd { program }) = self;
         let output = Command::new(program)
             .arg("--version")
             .output()
@@ -73,7 +92,7 @@ impl Product {
 }
 
 /// One member: how it is started, and its process while it runs.
-pub(super) struct Member {
+pub(crate) struct Member {
     program: PathBuf,
     arguments: Vec<String>,
     folder: PathBuf,
@@ -98,7 +117,7 @@ impl Member {
     }
 
     /// Its process.
-    pub(super) fn process(&self) -> Result<Process> {
+    pub(crate) fn process(&self) -> Result<Process> {
         let child = self.child.as_ref().context("the member does not run")?;
         Ok(Process { name: self.folder.display().to_string(), pid: child.id() })
     }
@@ -139,35 +158,49 @@ impl Drop for Member {
 }
 
 /// A running cluster. Its processes and its folder go with it.
-pub(super) struct Cluster {
+pub(crate) struct Cluster {
     /// Its members, in the order of the side's endpoints.
-    pub(super) members: Vec<Member>,
+    pub(crate) members: Vec<Member>,
     product: Product,
     endpoints: Vec<String>,
+    /// Where each of ours serves the API.
+    pub(crate) api_endpoints: Vec<String>,
     version: String,
     tls: Arc<ClientConfig>,
     folder: PathBuf,
 }
 
 impl Cluster {
-    /// Starts three members below a folder and waits until each of them serves.
-    pub(super) async fn start(product: &Product, folder: &Path, tasks: &Tasks) -> Result<Cluster> {
+    /// Starts the members below a folder and waits until each of them serves.
+    pub(crate) async fn start(product: &Product, folder: &Path, tasks: &Tasks) -> Result<Cluster> {
         let folder = folder.join(format!("{}-{}", product.name(), std::process::id()));
         fs::create_dir_all(&folder)?;
-        let ports = free_ports(MEMBERS * 3)?;
+        let count = product.members();
+        let ports = free_ports(count * 3)?;
         let version = product.version()?;
         let started = match product {
             Product::Kontiki { program, flags } => {
-                start_kontiki(program, flags, &folder, &ports, tasks).await
+                start_kontiki(program, "--store-only", flags, &folder, &ports, tasks).await
+            }
+            Product::Servers { program, flags, .. } => {
+                start_kontiki(program, "--no-agent", flags, &folder, &ports, tasks).await
             }
             Product::Etcd { program } => start_etcd(program, &folder, &ports),
         };
         let (members, tls) = started.with_context(|| format!("starting {}", product.name()))?;
-        let endpoints = (0..MEMBERS).map(|n| format!("127.0.0.1:{}", ports[n * 3])).collect();
+        let at = |port: u16| format!("127.0.0.1:{port}");
+        let endpoints = (0..count).map(|n| at(ports_of(&ports, n).0)).collect();
+        let api_endpoints = (0..count).map(|n| at(ports_of(&ports, n).2)).collect();
         let product = product.clone();
-        let mut cluster = Cluster { members, product, endpoints, version, tls, folder };
+        let mut cluster =
+            Cluster { members, product, endpoints, api_endpoints, version, tls, folder };
         cluster.ready(tasks).await?;
         Ok(cluster)
+    }
+
+    /// The kubeconfig of the administrator, which the first member writes.
+    pub(crate) fn kubeconfig(&self) -> PathBuf {
+        self.folder.join("m0/data/admin.kubeconfig")
     }
 
     /// The cluster as something to be measured, with its processes of this moment.
@@ -230,6 +263,7 @@ fn ports_of(ports: &[u16], member: usize) -> (u16, u16, u16) {
 /// The first member founds the cluster; the others join it once it serves.
 async fn start_kontiki(
     program: &Path,
+    mode: &str,
     flags: &[String],
     folder: &Path,
     ports: &[u16],
@@ -241,7 +275,7 @@ async fn start_kontiki(
         let member_folder = folder.join(&name);
         let mut arguments = vec![
             "server".to_owned(),
-            "--store-only".to_owned(),
+            mode.to_owned(),
             format!("--node-name={name}"),
             format!("--data-dir={}", member_folder.join("data").display()),
             "--bind-address=127.0.0.1".to_owned(),
@@ -268,7 +302,7 @@ async fn start_kontiki(
     serves(&format!("127.0.0.1:{client}"), &tls, &mut first, tasks).await?;
     let join = [format!("--join=127.0.0.1:{api}"), format!("--token={}", token.trim())];
     let mut members = vec![first];
-    for number in 1..MEMBERS {
+    for number in 1..ports.len() / 3 {
         members.push(start(number, &join)?);
     }
     Ok((members, tls))

@@ -102,7 +102,7 @@ fn alone(turns: &[Turn], rows: &[&str], side: &str) -> String {
 }
 
 /// Three digits that matter.
-pub(super) fn figure(value: f64) -> String {
+pub(crate) fn figure(value: f64) -> String {
     match value {
         _ if !value.is_finite() => "-".to_owned(),
         _ if value >= 100.0 => format!("{value:.0}"),
