@@ -29,7 +29,7 @@ mod set;
 
 pub use check::check;
 pub use collect::collect;
-pub use compare::{Diff, compare};
+pub use compare::{Diff, appeared, compare};
 pub use element::{Element, Path};
 pub use encoding::{decode, encode, holds_all, holds_any, well_formed};
 pub use merge::merge;

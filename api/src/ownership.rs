@@ -56,6 +56,13 @@ impl Owned<'_> {
             Owned::Only(paths) => set.within(&Set::of_names(paths)),
         }
     }
+
+    fn restrict(self, set: &mut Set) {
+        match self {
+            Owned::Without(paths) => paths.iter().for_each(|path| set.cut(path)),
+            Owned::Only(_) => *set = self.keep(set),
+        }
+    }
 }
 
 /// Where a write happens.

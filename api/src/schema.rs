@@ -89,8 +89,12 @@ pub struct Type {
 impl Type {
     /// A field by JSON name.
     pub fn field(&self, name: &str) -> Option<&Field> {
-        let found = self.fields.binary_search_by(|field| field.name.as_str().cmp(name));
-        found.ok().map(|at| &self.fields[at])
+        self.place_of(name).map(|at| &self.fields[at])
+    }
+
+    /// The place of a field among the fields, which are in the order of their names.
+    pub fn place_of(&self, name: &str) -> Option<usize> {
+        self.fields.binary_search_by(|field| field.name.as_str().cmp(name)).ok()
     }
 
     /// The name of the Go struct, which decoding errors mention: `PodSpec`.

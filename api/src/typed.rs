@@ -18,6 +18,8 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta},
 };
 
+use crate::slim;
+
 /// A typed Kubernetes object of a built-in kind.
 pub trait Object: Clone + std::fmt::Debug + Send + Sync + 'static {
     /// API group; empty for core.
@@ -94,20 +96,27 @@ pub fn label_selector(value: &serde_json::Value) -> Result<LabelSelector, Decode
     part("LabelSelector", value)
 }
 
-/// Reads the metadata that every object carries; the object may be of any kind.
-pub fn metadata(object: &serde_json::Value) -> Result<ObjectMeta, DecodeError> {
-    part("ObjectMeta", &object["metadata"])
+/// Nothing of an object but its metadata, without the owners of fields.
+#[derive(serde::Deserialize)]
+struct Bare {
+    #[serde(default, deserialize_with = "slim::metadata")]
+    metadata: ObjectMeta,
 }
 
-/// Reads nothing of an object but its metadata.
-pub fn decode_metadata(json: &[u8]) -> Result<ObjectMeta, DecodeError> {
-    #[derive(serde::Deserialize)]
-    struct Bare {
-        metadata: ObjectMeta,
-    }
-    let bare: Result<Bare, _> = serde_json::from_slice(json);
-    bare.map(|bare| bare.metadata)
+fn bare(read: Result<Bare, serde_json::Error>) -> Result<ObjectMeta, DecodeError> {
+    read.map(|bare| bare.metadata)
         .map_err(|error| DecodeError { kind: "ObjectMeta", reason: error.to_string() })
+}
+
+/// Reads the metadata that every object carries, without the owners of fields; the object may be
+/// of any kind.
+pub fn metadata(object: &serde_json::Value) -> Result<ObjectMeta, DecodeError> {
+    bare(serde::Deserialize::deserialize(object))
+}
+
+/// Reads nothing of an object but its metadata, without the owners of fields.
+pub fn decode_metadata(json: &[u8]) -> Result<ObjectMeta, DecodeError> {
+    bare(serde_json::from_slice(json))
 }
 
 /// Metadata as a JSON value.

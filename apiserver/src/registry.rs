@@ -173,6 +173,11 @@ pub trait Strategy: Send + Sync + 'static {
         false
     }
 
+    /// Whether [`allocate`](Strategy::allocate) may do anything.
+    fn allocates(&self) -> bool {
+        false
+    }
+
     /// Fills what the cluster hands out (cluster IPs, node ports) and the object has not named.
     /// Called again, with the claims that were lost by then taken, when another request was
     /// faster.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
-use kontiki_api::Object;
+use kontiki_api::{Object, typed::DecodeError};
 use kontiki_base::{Fence, fence::PromptBookmarks};
 use kube::client::Body;
 use serde::Deserialize;
@@ -210,21 +210,22 @@ impl Client {
 
     /// Lists objects, linearizably.
     pub async fn list<T: Object>(&self, options: &ListOptions) -> Result<List<T>, Error> {
-        self.list_at(&collection::<T>(options.namespace.as_deref()), options).await
+        self.list_at(&collection::<T>(options.namespace.as_deref()), options, T::decode).await
     }
 
-    /// Lists the collection at a path: one type may read objects of many kinds.
+    /// Lists the collection at a path, whose objects are read by a function: one type may read
+    /// objects of many kinds.
     pub(crate) async fn list_at<T: Object>(
         &self,
         path: &str,
         options: &ListOptions,
+        decode: fn(&[u8]) -> Result<T, DecodeError>,
     ) -> Result<List<T>, Error> {
         let uri = format!("{path}?{}", options.query());
         let answer = self.call(Method::GET, &uri, None).await?;
         let body: ListBody<'_> = parse("list", &answer.body)?;
         let items = body.items.unwrap_or_default();
-        let items: Result<Vec<T>, _> =
-            items.iter().map(|o| T::decode(o.get().as_bytes())).collect();
+        let items: Result<Vec<T>, _> = items.iter().map(|o| decode(o.get().as_bytes())).collect();
         Ok(List {
             items: items?,
             revision: body.metadata.resource_version.parse().unwrap_or(0),
@@ -471,9 +472,8 @@ pub fn escape(value: &str) -> String {
 }
 
 fn parse<'a, B: Deserialize<'a>>(kind: &'static str, json: &'a [u8]) -> Result<B, Error> {
-    serde_json::from_slice(json).map_err(|error| {
-        Error::Decode(kontiki_api::typed::DecodeError { kind, reason: error.to_string() })
-    })
+    serde_json::from_slice(json)
+        .map_err(|error| Error::Decode(DecodeError { kind, reason: error.to_string() }))
 }
 
 /// Turns an error answer into an [`Error`], with the server's own words when it sent a Status.

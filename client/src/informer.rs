@@ -3,21 +3,24 @@
 //!
 //! A watch that breaks is resumed, on another server if need be, from the last revision seen:
 //! revisions are the same on every server. Only an expired revision (410) leads to a new list.
+//!
+//! Who owns which fields is of no use to a control loop: informed objects have no `managedFields`.
+
+mod lines;
 
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
 use futures::StreamExt;
 use http_body_util::BodyExt;
-use kontiki_api::Object;
+use kontiki_api::{Object, typed::DecodeError};
 use kontiki_base::{
     backoff::Backoff,
     tasks::{TaskKind, Tasks, render},
 };
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use crate::{Client, Error, ListOptions, ObjectKey, Store, client};
+use lines::{Event, Lines, TooLong, without_managers};
 
 /// The longest line of a watch that is accepted: an object of the largest size with its frame.
 const WATCH_LINE_MAX: usize = 8 << 20;
@@ -99,17 +102,9 @@ fn jittered(delay: Duration) -> Duration {
 }
 
 async fn relist<T: Object>(source: &Source, store: &Store<T>) -> Result<(), Error> {
-    let list = source.client.list_at::<T>(&source.path, &source.options).await?;
+    let list = source.client.list_at(&source.path, &source.options, decode::<T>).await?;
     store.replace(list.items, list.revision);
     Ok(())
-}
-
-#[derive(Deserialize)]
-struct Line<'a> {
-    #[serde(rename = "type")]
-    kind: &'a str,
-    #[serde(borrow)]
-    object: &'a RawValue,
 }
 
 #[derive(Deserialize)]
@@ -146,25 +141,29 @@ async fn follow<T: Object>(source: &Source, store: &Store<T>) -> Result<(), Erro
     while let Some(chunk) = body.next().await {
         let chunk = chunk.map_err(|error| broken(&format!("the watch broke off: {error}")))?;
         lines.push(&chunk);
-        while let Some(line) = lines.next()? {
+        while let Some(line) = lines.next(WATCH_LINE_MAX).map_err(too_long)? {
             take::<T>(&line, store)?;
         }
     }
     Ok(())
 }
 
+fn decode<T: Object>(json: &[u8]) -> Result<T, DecodeError> {
+    T::decode(&without_managers(json))
+}
+
 fn take<T: Object>(line: &[u8], store: &Store<T>) -> Result<(), Error> {
-    let line: Line<'_> = serde_json::from_slice(line)
-        .map_err(|error| broken(&format!("unreadable watch event: {error}")))?;
-    let json = line.object.get().as_bytes();
-    match line.kind {
+    let event =
+        Event::read(line).map_err(|error| broken(&format!("unreadable watch event: {error}")))?;
+    let json = event.object;
+    match event.kind {
         "ADDED" | "MODIFIED" => {
-            let object = T::decode(json)?;
+            let object = decode::<T>(json)?;
             let revision = revision_of(&object);
             store.apply(object, revision);
         }
         "DELETED" => {
-            let object = T::decode(json)?;
+            let object = decode::<T>(json)?;
             store.remove(&ObjectKey::of(&object), revision_of(&object));
         }
         "BOOKMARK" => {
@@ -190,36 +189,12 @@ fn revision_of<T: Object>(object: &T) -> u64 {
     object.metadata().resource_version.as_deref().and_then(|v| v.parse().ok()).unwrap_or(0)
 }
 
+fn too_long(_: TooLong) -> Error {
+    broken(&format!("a watch event is over {WATCH_LINE_MAX} bytes long"))
+}
+
 fn broken(message: &str) -> Error {
     Error::Transport { message: message.to_owned(), outcome_unknown: false }
-}
-
-/// Splits a stream of chunks into lines.
-#[derive(Default)]
-struct Lines {
-    buffer: BytesMut,
-    searched: usize,
-}
-
-impl Lines {
-    fn push(&mut self, chunk: &Bytes) {
-        self.buffer.extend_from_slice(chunk);
-    }
-
-    fn next(&mut self) -> Result<Option<Bytes>, Error> {
-        let found = self.buffer[self.searched..].iter().position(|byte| *byte == b'\n');
-        let Some(offset) = found else {
-            self.searched = self.buffer.len();
-            if self.buffer.len() > WATCH_LINE_MAX {
-                return Err(broken(&format!("a watch event is over {WATCH_LINE_MAX} bytes long")));
-            }
-            return Ok(None);
-        };
-        let line = self.buffer.split_to(self.searched + offset).freeze();
-        self.buffer.advance(1);
-        self.searched = 0;
-        Ok(Some(line))
-    }
 }
 
 #[cfg(test)]
@@ -227,18 +202,6 @@ mod tests {
     use kontiki_api::k8s_openapi::api::core::v1::ConfigMap;
 
     use super::*;
-
-    #[test]
-    fn lines_are_found_across_chunks() {
-        let mut lines = Lines::default();
-        lines.push(&Bytes::from_static(b"one\ntw"));
-        assert_eq!(lines.next().unwrap().as_deref(), Some(&b"one"[..]));
-        assert_eq!(lines.next().unwrap(), None);
-        lines.push(&Bytes::from_static(b"o\n\n"));
-        assert_eq!(lines.next().unwrap().as_deref(), Some(&b"two"[..]));
-        assert_eq!(lines.next().unwrap().as_deref(), Some(&b""[..]));
-        assert_eq!(lines.next().unwrap(), None);
-    }
 
     #[test]
     fn events_change_the_store_and_bookmarks_move_it() {

@@ -13,11 +13,8 @@ mod scale;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::{
-    api::core::v1::{Pod, PodCondition},
-    apimachinery::pkg::apis::meta::v1::Time,
-};
-use kontiki_api::{Object, typed};
+use k8s_openapi::{api::core::v1::PodCondition, apimachinery::pkg::apis::meta::v1::Time};
+use kontiki_api::{Object, slim::Pod, typed};
 use serde_json::{Map, Value, json};
 
 use crate::{

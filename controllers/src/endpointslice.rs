@@ -11,12 +11,12 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::{
     api::{
-        core::v1::{Pod, Service},
+        core::v1::Service,
         discovery::v1::{Endpoint, EndpointPort, EndpointSlice},
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
-use kontiki_api::Object;
+use kontiki_api::{Object, slim::Pod};
 
 use crate::{
     action::{Action, Context, Plan, Target, controller_reference},

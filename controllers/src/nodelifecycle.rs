@@ -15,11 +15,8 @@ mod zone;
 
 use std::time::Duration;
 
-use k8s_openapi::{
-    api::core::v1::{Node, Pod},
-    apimachinery::pkg::apis::meta::v1::Time,
-};
-use kontiki_api::Object;
+use k8s_openapi::{api::core::v1::Node, apimachinery::pkg::apis::meta::v1::Time};
+use kontiki_api::{Object, slim::Pod};
 
 pub(crate) use self::eviction::TaintEvictionController;
 use crate::{

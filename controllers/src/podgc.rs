@@ -6,10 +6,10 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use k8s_openapi::{
-    api::core::v1::{Node, Pod, PodCondition},
+    api::core::v1::{Node, PodCondition},
     apimachinery::pkg::apis::meta::v1::Time,
 };
-use kontiki_api::Object;
+use kontiki_api::{Object, slim::Pod};
 
 use crate::{
     Options,

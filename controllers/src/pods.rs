@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::{
-    api::core::v1::{Pod, PodCondition},
+    api::core::v1::PodCondition,
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
 };
+use kontiki_api::slim::Pod;
 
 /// The node a pod is bound to.
 pub(crate) fn node_name(pod: &Pod) -> Option<&str> {

@@ -3,9 +3,7 @@
 //!
 //! Admission gives each a finalizer; it goes when the object is being deleted and nobody uses it.
 //! Whoever came without one, since admission was told not to, gets it here.
-
-use k8s_openapi::api::core::v1::Pod;
-use kontiki_api::Object;
+use kontiki_api::{Object, slim::Pod};
 use serde_json::{Value, json};
 
 use crate::{

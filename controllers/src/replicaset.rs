@@ -10,10 +10,10 @@ mod status;
 
 use jiff::Timestamp;
 use k8s_openapi::{
-    api::{apps::v1::ReplicaSet, core::v1::Pod},
+    api::{apps::v1::ReplicaSet, core::v1},
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
-use kontiki_api::Object;
+use kontiki_api::{Object, slim::Pod};
 
 use crate::{
     action::{Action, Context, Note, Pace, Plan, Target, controller_reference},
@@ -124,10 +124,10 @@ pub(crate) fn wanted(rs: &ReplicaSet) -> usize {
 }
 
 /// The pod that the template describes.
-fn new_pod(rs: &ReplicaSet) -> Pod {
+fn new_pod(rs: &ReplicaSet) -> v1::Pod {
     let template = rs.spec.as_ref().and_then(|spec| spec.template.clone()).unwrap_or_default();
     let metadata = template.metadata.unwrap_or_default();
-    Pod {
+    v1::Pod {
         metadata: ObjectMeta {
             generate_name: Some(format!("{}-", rs.name())),
             namespace: Some(rs.namespace().to_owned()),

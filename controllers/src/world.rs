@@ -21,10 +21,10 @@ use jiff::Timestamp;
 use k8s_openapi::api::{
     apps::v1::{Deployment, ReplicaSet},
     coordination::v1::Lease,
-    core::v1::{ConfigMap, Namespace, Node, Pod, Service},
+    core::v1::{ConfigMap, Namespace, Node, Service},
     discovery::v1::EndpointSlice,
 };
-use kontiki_api::Object;
+use kontiki_api::{Object, slim::Pod};
 
 pub use change::{Change, Delta};
 pub use graph::{Entry, Graph};

@@ -8,10 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kontiki_api::{
-    Object,
-    k8s_openapi::api::core::v1::{Node, Pod},
-};
+use kontiki_api::{Object, k8s_openapi::api::core::v1::Node, slim::Pod};
 use kontiki_scheduler::{
     cluster::Cluster,
     cycle::{CycleInput, schedule},

@@ -220,10 +220,7 @@ impl Cluster {
 
 #[cfg(test)]
 mod tests {
-    use kontiki_api::{
-        Object,
-        k8s_openapi::api::core::v1::{Node, Pod},
-    };
+    use kontiki_api::{Object, k8s_openapi::api::core::v1::Node, slim::Pod};
     use serde_json::json;
 
     use super::*;

@@ -5,13 +5,11 @@ use std::{collections::BTreeSet, fmt, sync::Arc};
 use kontiki_api::{
     Object,
     k8s_openapi::{
-        api::core::v1::{
-            Affinity, Container, Pod, PodAffinityTerm, PodSpec, Toleration,
-            TopologySpreadConstraint,
-        },
+        api::core::v1::{Affinity, PodAffinityTerm, Toleration, TopologySpreadConstraint},
         jiff::Timestamp,
     },
     selector::Operator,
+    slim::{Container, Pod, PodSpec},
 };
 
 use crate::{
@@ -196,7 +194,7 @@ impl PodInfo {
                 .collect(),
             host_ports: host_ports(spec),
             spread: spread_constraints(spec, &key.namespace, &labels),
-            affinity: pod_affinity(spec.affinity.as_ref(), &key.namespace, &labels),
+            affinity: pod_affinity(spec.affinity.as_deref(), &key.namespace, &labels),
             owner: controller_uid(pod),
             images: containers(spec).filter_map(|c| c.image.clone()).collect(),
             gates: spec.scheduling_gates.iter().flatten().map(|g| g.name.clone()).collect(),

@@ -149,10 +149,7 @@ fn harm(victims: &[Arc<PodInfo>]) -> (i32, i64, usize, Reverse<i64>) {
 #[cfg(test)]
 mod tests {
     use expect_test::{Expect, expect};
-    use kontiki_api::{
-        Object,
-        k8s_openapi::api::core::v1::{Node, Pod},
-    };
+    use kontiki_api::{Object, k8s_openapi::api::core::v1::Node, slim::Pod};
     use serde_json::json;
 
     use super::*;

@@ -3,11 +3,9 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use kontiki_api::{
-    k8s_openapi::{
-        api::core::v1::{Container, PodSpec},
-        apimachinery::pkg::api::resource::Quantity,
-    },
+    k8s_openapi::apimachinery::pkg::api::resource::Quantity,
     quantity,
+    slim::{Container, PodSpec},
 };
 
 /// What a container that asks for nothing is scored as, so that many small pods still spread.
@@ -177,8 +175,7 @@ fn requests(container: &Container, defaults: Option<&Resources>) -> Resources {
 
 #[cfg(test)]
 mod tests {
-    use kontiki_api::Object;
-    use kontiki_api::k8s_openapi::api::core::v1::Pod;
+    use kontiki_api::{Object, slim::Pod};
     use serde_json::{Value, json};
 
     use super::*;

@@ -1,4 +1,5 @@
-//! The fields that an object sets: what an applier becomes the owner of.
+//! The fields that an object sets: what an applier becomes the owner of, and what the creator of an
+//! object does.
 
 use std::collections::BTreeMap;
 

@@ -170,6 +170,37 @@ impl Set {
         })
     }
 
+    /// Takes out a step and what is below it; its parents go too if nothing else keeps them.
+    pub fn cut(&mut self, path: &[&str]) {
+        self.prune(path, |node| {
+            node.member = false;
+            node.children = Set::default();
+        });
+    }
+
+    /// Takes out a step, and leaves what is below it.
+    pub fn disown(&mut self, path: &[&str]) {
+        self.prune(path, |node| node.member = false);
+    }
+
+    fn prune(&mut self, path: &[&str], change: fn(&mut Node)) {
+        let [first, rest @ ..] = path else { return };
+        let known = self.nodes.iter().position(|node| match &node.element {
+            Element::Field(name) => name == first,
+            _ => false,
+        });
+        let Some(at) = known else { return };
+        let node = &mut self.nodes[at];
+        if rest.is_empty() {
+            change(node);
+        } else {
+            node.children.prune(rest, change);
+        }
+        if !node.member && node.children.is_empty() {
+            self.nodes.remove(at);
+        }
+    }
+
     /// Walks over both in order and keeps what the function makes of each step.
     fn join(
         &self,

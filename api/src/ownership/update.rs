@@ -22,6 +22,21 @@ const UPDATERS_MAX: usize = 10;
 /// Who the oldest of them become together.
 const OLD_UPDATES: &str = "ancient-changes";
 
+/// Nobody owns that an object is what it is.
+const IDENTITY: &[&str] = &["apiVersion", "kind", "metadata"];
+/// Nor what of its metadata is its identity, or the server's.
+const FILLED_IN: &[&str] = &[
+    "clusterName",
+    "creationTimestamp",
+    "generation",
+    "managedFields",
+    "name",
+    "namespace",
+    "resourceVersion",
+    "selfLink",
+    "uid",
+];
+
 /// Brings `managedFields` of an object that is about to be written up to date. `live` is the
 /// object as it is, none if it is being created.
 pub fn update(
@@ -35,11 +50,29 @@ pub fn update(
     let Some(mut managed) = known_managers(scope, live, sent.as_ref()) else {
         return;
     };
-    if !managed.entries.is_empty() || live.is_none() {
+    if live.is_none() && managed.entries.is_empty() {
+        managed.entries.extend(creator(scope, new, manager, now));
+    } else if !managed.entries.is_empty() || live.is_none() {
         let empty = Value::Object(serde_json::Map::new());
         track(scope, &mut managed, live.unwrap_or(&empty), new, manager, now);
     }
     meta::set(new, "managedFields", managed.encode());
+}
+
+/// The only manager of an object that is created: what [`track`] makes of nothing, for a part of
+/// the cost.
+fn creator(scope: &Scope<'_>, new: &Value, manager: &str, now: Timestamp) -> Option<Entry> {
+    let mut own = fields::appeared(scope.place(), new);
+    scope.owned.restrict(&mut own);
+    own.cut(&["metadata", "managedFields"]);
+    IDENTITY.iter().for_each(|name| own.disown(&[name]));
+    FILLED_IN.iter().for_each(|name| own.disown(&["metadata", name]));
+    (!own.is_empty()).then(|| Entry {
+        api_version: scope.api_version.to_owned(),
+        id: Id::new(manager, Operation::Update, scope.api_version, scope.subresource),
+        time: Some(meta::time(now)),
+        fields: Fields::Set(own),
+    })
 }
 
 /// The managers before the write. A client that knows of managed fields may change them; one that
@@ -171,23 +204,12 @@ pub(super) fn release(managed: &mut Managed, changes: &Changes, except: Option<&
 /// What a writer owns of what it wrote: not the identity of the object and what the server fills
 /// in.
 pub(super) fn owned_by_writer(set: &Set) -> Set {
-    const STRIPPED: &[&str] = &[
-        "clusterName",
-        "creationTimestamp",
-        "generation",
-        "managedFields",
-        "name",
-        "namespace",
-        "resourceVersion",
-        "selfLink",
-        "uid",
-    ];
     let field = |name: &str| Element::Field(name.to_owned());
     let mut stripped = Set::default();
-    for name in ["apiVersion", "kind", "metadata"] {
+    for name in IDENTITY {
         stripped.insert(&[field(name)]);
     }
-    for name in STRIPPED {
+    for name in FILLED_IN {
         stripped.insert(&[field("metadata"), field(name)]);
     }
     set.difference(&stripped)

@@ -86,7 +86,7 @@ async fn pod_like(
         let why = format!("failed to lookup namespace {}", attempt.namespace);
         return Err(Status::internal_error(&why));
     };
-    if found.labels.is_empty() {
+    if !found.labels.iter().any(|(key, _)| key.starts_with(policy::LABELS)) {
         return Ok(());
     }
     let (policy, errors) = Policy::of(&found.value());

@@ -3,6 +3,7 @@
 
 use async_trait::async_trait;
 use kontiki_api::{Status, meta};
+use memchr::memmem;
 use serde_json::{Value, json};
 
 use super::{Attempt, Operation, Step};
@@ -65,9 +66,7 @@ impl Step for Priority {
 /// The class of pods that name none. Should two writers have been at it at once: the lower one.
 fn default_class(core: &Core) -> Option<Value> {
     let classes = core.in_namespace(GROUP, CLASSES, "");
-    let marked = classes.iter().filter(|class| {
-        class.json.windows(DEFAULT_MARK.len()).any(|window| window == DEFAULT_MARK)
-    });
+    let marked = classes.iter().filter(|class| memmem::find(&class.json, DEFAULT_MARK).is_some());
     let marked = marked.map(|class| class.value()).filter(|class| class["globalDefault"] == true);
     marked.min_by_key(|class| class["value"].as_i64())
 }

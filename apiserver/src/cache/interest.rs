@@ -180,8 +180,8 @@ impl Interests {
         if self.labels.is_empty() {
             return;
         }
-        for (key, value) in &object.labels {
-            let found = self.labels.get(key.as_str()).and_then(|table| table.get(value.as_str()));
+        for (key, value) in object.labels.iter() {
+            let found = self.labels.get(key).and_then(|table| table.get(value));
             found.into_iter().for_each(&mut tell);
         }
     }
@@ -216,10 +216,7 @@ mod tests {
     use super::{super::resource::ResourceCache, *};
 
     fn object(key: &str, revision: u64, node: &str, app: &str) -> Object {
-        let mut object = Object::for_tests(key, revision);
-        object.fields = [("spec.nodeName".into(), node.into())].into();
-        object.labels.insert("app".to_owned(), app.to_owned());
-        object
+        Object::pod_for_tests(key, revision, node, Some(("app", app)))
     }
 
     #[tokio::test]

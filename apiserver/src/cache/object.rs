@@ -1,14 +1,17 @@
 //! One cached object: its bytes as they go out, and the few fields that selectors need.
 
-use std::collections::BTreeMap;
+mod packed;
+mod peek;
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use kontiki_api::catalogue;
 use kontiki_raft::types::Revision;
-use serde::Deserialize;
 use serde_json::Value;
 
 use crate::storage::{envelope, upgrade};
+pub use packed::{Packed, Pairs};
 
 /// An object as of one revision.
 #[derive(Debug)]
@@ -22,20 +25,12 @@ pub struct Object {
     /// Offset of the resourceVersion member in `json`.
     slot: usize,
     /// Labels.
-    pub labels: BTreeMap<String, String>,
-    /// Fields that field selectors may name, beyond name and namespace.
-    pub fields: Box<[(catalogue::Name, Box<str>)]>,
-}
-
-#[derive(Deserialize)]
-struct Labelled {
-    metadata: Labels,
-}
-
-#[derive(Deserialize)]
-struct Labels {
-    #[serde(default)]
-    labels: Option<BTreeMap<String, String>>,
+    pub labels: Pairs,
+    /// Values of the fields that field selectors may name, in the row's order, beyond name and
+    /// namespace.
+    fields: Packed,
+    /// Of which resource it is.
+    row: Arc<catalogue::Row>,
 }
 
 impl Object {
@@ -44,23 +39,18 @@ impl Object {
         key: &str,
         value: &Bytes,
         revision: Revision,
-        row: &catalogue::Row,
+        row: &Arc<catalogue::Row>,
     ) -> Result<Object, upgrade::Error> {
         let sealed = upgrade::open(value, row)?;
-        let labels = serde_json::from_slice::<Labelled>(&sealed.json)?.metadata.labels;
-        let mut fields = Vec::new();
-        if !row.selectable_fields.is_empty() {
-            let value: Value = serde_json::from_slice(&sealed.json)?;
-            let all = row.selectable_fields.iter();
-            fields.extend(all.map(|field| (field.label.clone(), field.value_in(&value).into())));
-        }
+        let (labels, fields) = peek::peek(&sealed.json, &row.selectable_fields)?;
         Ok(Object {
             key: key.into(),
             json: sealed.with_revision(revision),
             revision,
             slot: sealed.slot,
-            labels: labels.unwrap_or_default(),
-            fields: fields.into(),
+            labels,
+            fields,
+            row: row.clone(),
         })
     }
 
@@ -77,6 +67,7 @@ impl Object {
             slot: self.slot,
             labels: self.labels.clone(),
             fields: self.fields.clone(),
+            row: self.row.clone(),
         }
     }
 
@@ -101,21 +92,40 @@ impl Object {
             "metadata.name" => Some(self.name()),
             "metadata.namespace" => Some(self.namespace()),
             _ => {
-                self.fields.iter().find(|(name, _)| *name == path).map(|(_, value)| value.as_ref())
+                let mut names = self.row.selectable_fields.iter();
+                self.fields.get(names.position(|field| field.label == path)?)
             }
         }
     }
 
     #[cfg(test)]
     pub(crate) fn for_tests(key: &str, revision: u64) -> Object {
+        Object::pod_for_tests(key, revision, "", None)
+    }
+
+    /// A pod on a node, with a label.
+    #[cfg(test)]
+    pub(crate) fn pod_for_tests(
+        key: &str,
+        revision: u64,
+        node: &str,
+        label: Option<(&str, &str)>,
+    ) -> Object {
+        static POD: std::sync::LazyLock<Arc<catalogue::Row>> = std::sync::LazyLock::new(|| {
+            let rows = kontiki_api::Catalogue::builtin();
+            rows.rows().iter().find(|row| row.resource == "pods").expect("a row").clone()
+        });
+        let on = |field: &catalogue::SelectableField| field.label == "spec.nodeName";
+        let fields = POD.selectable_fields.iter().map(|field| if on(field) { node } else { "" });
         Object {
             key: key.into(),
             json: format!("{{\"metadata\":{{\"resourceVersion\":\"{revision}\",\"name\":\"x\"}}}}")
                 .into(),
             revision: Revision(revision),
             slot: 13,
-            labels: BTreeMap::new(),
-            fields: Box::default(),
+            labels: Pairs::of(label.into_iter()),
+            fields: Packed::of(fields),
+            row: POD.clone(),
         }
     }
 }

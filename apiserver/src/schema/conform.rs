@@ -1,5 +1,7 @@
 //! The walk over value and schema.
 
+use std::fmt::Write;
+
 use base64::{Engine, prelude::BASE64_STANDARD};
 use kontiki_api::{
     meta,
@@ -45,27 +47,37 @@ struct Walk<'a> {
 impl<'a> Walk<'a> {
     fn structure(
         &mut self,
-        mut map: Map<String, Value>,
+        map: Map<String, Value>,
         id: TypeId,
     ) -> Result<Map<String, Value>, Mismatch> {
         let known = self.schema.get(id);
-        let mut taken = Map::with_capacity(map.len());
-        for field in &known.fields {
-            let Some(value) = map.remove(&field.name) else { continue };
+        // What is there is looked up in the schema, which knows a lot more than is ever there.
+        let mut fields = Vec::with_capacity(map.len());
+        let mut unknown = Vec::new();
+        for (key, value) in map {
+            match known.place_of(&key) {
+                Some(at) => fields.push((at, key, value)),
+                None => unknown.push(key),
+            }
+        }
+        fields.sort_unstable_by_key(|(at, ..)| *at);
+        let mut taken = Map::with_capacity(fields.len());
+        for (at, key, value) in fields {
             if value.is_null() {
                 continue;
             }
-            let length = self.descend(&field.name);
+            let field = &known.fields[at];
+            let length = self.descend(&key);
             self.fields.push(&field.name);
             let value = self.value(value, &field.shape, Some(id))?;
             self.fields.pop();
             self.path.truncate(length);
             if !is_omitted(&value, field) {
-                taken.insert(field.name.clone(), value);
+                taken.insert(key, value);
             }
         }
-        for key in map.keys() {
-            let length = self.descend(key);
+        for key in unknown {
+            let length = self.descend(&key);
             self.unknown.push(format!("unknown field {:?}", self.path));
             self.path.truncate(length);
         }
@@ -134,7 +146,7 @@ impl<'a> Walk<'a> {
         let mut taken = Vec::with_capacity(items.len());
         for (index, item) in items.into_iter().enumerate() {
             let length = self.path.len();
-            self.path.push_str(&format!("[{index}]"));
+            let _ = write!(self.path, "[{index}]");
             taken.push(self.value(item, inner, inside)?);
             self.path.truncate(length);
         }

@@ -1,6 +1,6 @@
 //! JSON with an eye on repeated fields, which a plain parser silently merges.
 
-use std::fmt;
+use std::fmt::{self, Write};
 
 use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
@@ -73,7 +73,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
         let mut list = Vec::new();
         let length = self.path.len();
         loop {
-            self.path.push_str(&format!("[{}]", list.len()));
+            write!(self.path, "[{}]", list.len()).map_err(de::Error::custom)?;
             let seed = Seed { path: self.path, duplicates: self.duplicates };
             let next = items.next_element_seed(seed)?;
             self.path.truncate(length);
@@ -92,13 +92,14 @@ impl<'de> Visitor<'de> for Seed<'_> {
                 self.path.push('.');
             }
             self.path.push_str(&key);
-            if map.contains_key(&key) {
-                self.duplicates.push(format!("duplicate field {:?}", self.path));
-            }
+            let own = self.path.len();
             let seed = Seed { path: self.path, duplicates: self.duplicates };
             let value = entries.next_value_seed(seed)?;
+            if map.insert(key, value).is_some() {
+                self.path.truncate(own);
+                self.duplicates.push(format!("duplicate field {:?}", self.path));
+            }
             self.path.truncate(length);
-            map.insert(key, value);
         }
         Ok(Value::Object(map))
     }

@@ -95,6 +95,10 @@ impl Strategy for Services {
         true
     }
 
+    fn allocates(&self) -> bool {
+        true
+    }
+
     fn allocate(
         &self,
         object: &mut Value,

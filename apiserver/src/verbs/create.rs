@@ -10,7 +10,7 @@ use super::{
     accept,
     allocation::Allocation,
     bodies, body, managed, metadata, options,
-    stored::{self, Change, Stored, Target, Writer},
+    stored::{self, Change, Settled, Stored, Target, Writer},
 };
 use crate::{
     admission::{self, Attempt, Operation},
@@ -79,7 +79,7 @@ async fn create_named(
     let (namespace, name) = (meta::namespace(&object).to_owned(), meta::name(&object).to_owned());
     let strategy = resource.strategy;
     strategy.set_defaults(&mut object);
-    let owners = managed::track(writer, resource, "", None, &mut object);
+    let owners = managed::track_new(writer, resource, &mut object);
     let mut attempt = Attempt {
         operation: Operation::Create,
         resource,
@@ -96,12 +96,16 @@ async fn create_named(
     let uid = uuid::Uuid::new_v4().to_string();
     metadata::initialise(&mut object, &uid, writer.now, strategy.has_generation());
     strategy.prepare_for_create(&mut object, &context);
-    meta::set(&mut object, "managedFields", owners);
+    // Whatever admission made of it.
+    meta::set(&mut object, "managedFields", None);
     let target = Target { resource, namespace: &namespace, name: &name };
+    if !strategy.allocates() {
+        return write_new(core, writer, target, object, owners).await;
+    }
     let mut allocation = Allocation::new(core, resource, object, None);
     loop {
         let candidate = allocation.draw()?;
-        match write_new(core, writer, target, candidate).await {
+        match write_new(core, writer, target, candidate, owners.clone()).await {
             Err(status) => allocation.lost(status).await?,
             stored => return stored,
         }
@@ -113,18 +117,25 @@ async fn write_new(
     writer: &Writer,
     target: Target<'_>,
     mut object: Value,
+    owners: Option<Value>,
 ) -> Result<Stored, Status> {
-    let resource = target.resource;
+    let row = &target.resource.row;
     check_new(core, writer, target, &mut object).await?;
+    meta::set(&mut object, "managedFields", owners);
+    let new = Change::Put(object);
     // That nothing is there yet is believed without asking: the transaction finds out.
-    let believed = stored::from_cache(target);
-    stored::change_from(core, writer, target, believed, |current| match current {
-        Some(_) => {
-            Err(Status::already_exists(&resource.row.group, &resource.row.resource, target.name))
+    let mut current = stored::from_cache(target);
+    for _ in 0..stored::ATTEMPTS_MAX {
+        let decided = match current.object {
+            Some(_) => Err(Status::already_exists(&row.group, &row.resource, target.name)),
+            None => Ok(&new),
+        };
+        match stored::settle(core, writer, target, &current, decided).await? {
+            Settled::Done(stored) => return Ok(stored),
+            Settled::Again(next) => current = next,
         }
-        None => Ok(Change::Put(object.clone())),
-    })
-    .await
+    }
+    Err(stored::outpaced(target))
 }
 
 /// Everything that can be wrong with a new object.

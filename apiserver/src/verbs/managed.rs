@@ -93,13 +93,30 @@ pub fn track(
     old: Option<&Value>,
     new: &mut Value,
 ) -> Option<Value> {
+    decide(writer, resource, subresource, old, new);
+    new["metadata"].get("managedFields").cloned()
+}
+
+/// The same for a new object; the answer is taken out of it. Everything that looks at the object
+/// until it is written is spared the list.
+pub fn track_new(writer: &Writer, resource: &Resource, new: &mut Value) -> Option<Value> {
+    decide(writer, resource, "", None, new);
+    meta::metadata_mut(new).shift_remove("managedFields")
+}
+
+fn decide(
+    writer: &Writer,
+    resource: &Resource,
+    subresource: &str,
+    old: Option<&Value>,
+    new: &mut Value,
+) {
     if writer.ownership == Ownership::Update {
         let api_version = resource.row.api_version();
         if let Some(scope) = scope(resource, &api_version, subresource) {
             ownership::update(&scope, old, new, &writer.manager, writer.now);
         }
     }
-    new["metadata"].get("managedFields").cloned()
 }
 
 /// Puts what was decided into an object on which everything else is decided, too.

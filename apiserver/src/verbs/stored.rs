@@ -154,6 +154,7 @@ where
 {
     for _ in 0..ATTEMPTS_MAX {
         let decided = decide(current.object.as_ref());
+        let decided = decided.as_ref().map_err(Clone::clone);
         match settle(core, writer, target, &current, decided).await? {
             Settled::Done(stored) => return Ok(stored),
             Settled::Again(next) => current = next,
@@ -198,7 +199,7 @@ pub async fn settle(
     writer: &Writer,
     target: Target<'_>,
     current: &Current,
-    decided: Result<Change, Status>,
+    decided: Result<&Change, Status>,
 ) -> Result<Settled, Status> {
     let settles = match &decided {
         Err(_) | Ok(Change::Keep) => true,
@@ -212,7 +213,7 @@ pub async fn settle(
     if settles {
         return Ok(Settled::Done(kept(current)));
     }
-    write(core, writer, target, current, &change).await
+    write(core, writer, target, current, change).await
 }
 
 async fn write(

@@ -139,6 +139,7 @@ where
             Err(status) => Err(status),
         };
         let decided = drawn.map(|object| outcome_of(target.resource, object, &old));
+        let decided = decided.as_ref().map_err(Clone::clone);
         match stored::settle(core, writer, target, &current, decided).await {
             Ok(Settled::Done(stored)) => return Ok(stored),
             Ok(Settled::Again(next)) => current = next,

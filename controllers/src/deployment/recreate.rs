@@ -1,7 +1,5 @@
 //! Recreate: all old pods are gone before the first new one is created.
-
-use k8s_openapi::api::core::v1::Pod;
-use kontiki_api::Object;
+use kontiki_api::{Object, slim::Pod};
 
 use super::{budget::Budget, revisions::Revisions};
 use crate::{action::Plan, pods, world::World};

@@ -155,7 +155,7 @@ fn a_disruption_that_did_not_come_is_taken_back() {
 #[test]
 fn budgets_are_woken_by_what_changes_their_count() {
     let fake = Fake::new(&with_pods(r#""minAvailable": 2"#));
-    let wakes = |change: fn(&mut k8s_openapi::api::core::v1::Pod)| {
+    let wakes = |change: fn(&mut kontiki_api::slim::Pod)| {
         let old = fake.world.pods.get(&key("p1")).unwrap().clone();
         let mut new = (*old).clone();
         change(&mut new);
@@ -167,5 +167,5 @@ fn budgets_are_woken_by_what_changes_their_count() {
     assert_eq!(wakes(|_| {}), 0);
     assert_eq!(wakes(|pod| pod.status.as_mut().unwrap().conditions = None), 1);
     assert_eq!(wakes(|pod| pod.metadata.labels = None), 1);
-    assert_eq!(wakes(|pod| pod.status.as_mut().unwrap().message = Some("x".to_owned())), 0);
+    assert_eq!(wakes(|pod| pod.status.as_mut().unwrap().pod_ip = Some("x".to_owned())), 0);
 }

@@ -3,10 +3,10 @@
 use std::net::IpAddr;
 
 use k8s_openapi::api::{
-    core::v1::{Node, ObjectReference, Pod, Service},
+    core::v1::{Node, ObjectReference, Service},
     discovery::v1::{Endpoint, EndpointConditions},
 };
-use kontiki_api::Object;
+use kontiki_api::{Object, slim::Pod};
 
 use crate::{
     pods,

@@ -2,11 +2,12 @@
 
 use k8s_openapi::{
     api::{
-        core::v1::{Container, Pod, Service, ServicePort},
+        core::v1::{Service, ServicePort},
         discovery::v1::EndpointPort,
     },
     apimachinery::pkg::util::intstr::IntOrString,
 };
+use kontiki_api::slim::{Container, Pod};
 
 /// The Service's ports as this pod has them, in the Service's order. A named port that the pod
 /// does not have is left out.

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::{
-    api::core::v1::{Node, Pod, PodCondition, Taint, Toleration},
+    api::core::v1::{Node, PodCondition, Taint, Toleration},
     apimachinery::pkg::apis::meta::v1::Time,
 };
-use kontiki_api::Object;
+use kontiki_api::{Object, slim::Pod};
 
 use crate::{
     action::{Action, Context, Count, Note, Plan, Target},

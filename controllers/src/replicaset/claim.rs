@@ -1,8 +1,8 @@
 //! Whose pod is it: adoption of pods that match and belong to nobody, release of ours that stopped
 //! matching.
 
-use k8s_openapi::api::{apps::v1::ReplicaSet, core::v1::Pod};
-use kontiki_api::Object;
+use k8s_openapi::api::apps::v1::ReplicaSet;
+use kontiki_api::{Object, slim::Pod};
 
 use crate::{
     action::{Action, controller_reference},

@@ -3,8 +3,7 @@
 use std::{cmp::Ordering, collections::HashMap};
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
-use kontiki_api::Object;
+use kontiki_api::{Object, slim::Pod};
 
 use crate::pods;
 

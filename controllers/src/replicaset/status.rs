@@ -3,12 +3,10 @@
 use std::time::Duration;
 
 use k8s_openapi::{
-    api::{
-        apps::v1::{ReplicaSet, ReplicaSetCondition},
-        core::v1::Pod,
-    },
+    api::apps::v1::{ReplicaSet, ReplicaSetCondition},
     apimachinery::pkg::apis::meta::v1::Time,
 };
+use kontiki_api::slim::Pod;
 
 use super::{claim::Claimed, has_template_labels, wanted};
 use crate::{

@@ -1,7 +1,7 @@
 //! What ReplicaSets do, as text.
 
 use expect_test::{Expect, expect};
-use k8s_openapi::api::core::v1::Pod;
+use kontiki_api::slim::Pod;
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 
 use super::plan;

@@ -7,13 +7,14 @@ use k8s_openapi::{
     api::{
         apps::v1::{Deployment, ReplicaSet},
         coordination::v1::Lease,
-        core::v1::{ConfigMap, Namespace, Node, Pod, Service},
+        core::v1::{ConfigMap, Namespace, Node, Service},
         discovery::v1::EndpointSlice,
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use kontiki_api::{
     Object,
+    slim::{Pod, Volume},
     typed::{self, DecodeError},
 };
 use kontiki_base::tasks::Tasks;
@@ -68,6 +69,26 @@ impl Trim for Secret {
     }
 }
 
+impl Trim for Pod {
+    fn trim(&mut self) {
+        let Some(spec) = &mut self.spec else { return };
+        spec.affinity = None;
+        spec.topology_spread_constraints = None;
+        let containers = spec.init_containers.iter_mut().flatten().chain(&mut spec.containers);
+        for container in containers {
+            container.image = None;
+            container.resources = None;
+        }
+        let is_claim = |volume: &Volume| {
+            volume.persistent_volume_claim.is_some() || volume.ephemeral.is_some()
+        };
+        if let Some(volumes) = &mut spec.volumes {
+            volumes.retain(is_claim);
+            volumes.shrink_to_fit();
+        }
+    }
+}
+
 macro_rules! trim {
     (managed fields: $($kept:ident)*; loose: $($loose:ident)*) => {
         $(impl Trim for $kept {})*
@@ -78,7 +99,7 @@ macro_rules! trim {
 }
 
 trim! {
-    managed fields: Deployment EndpointSlice Lease Namespace Node Pod ReplicaSet Service;
+    managed fields: Deployment EndpointSlice Lease Namespace Node ReplicaSet Service;
     loose: CertificateSigningRequest ClusterRole Endpoints IPAddress Job PersistentVolume
         PersistentVolumeClaim PodDisruptionBudget ReplicationController ServiceCIDR StatefulSet
         VolumeAttributesClass

@@ -6,12 +6,12 @@ use k8s_openapi::{
     api::{
         apps::v1::{Deployment, ReplicaSet},
         coordination::v1::Lease,
-        core::v1::{ConfigMap, Namespace, Node, Pod, Service},
+        core::v1::{ConfigMap, Namespace, Node, Service},
         discovery::v1::EndpointSlice,
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
-use kontiki_api::Object;
+use kontiki_api::{Object, slim::Pod};
 
 use super::{
     Cached, CertificateSigningRequest, ClusterRole, Endpoints, IPAddress, Job, Kind,

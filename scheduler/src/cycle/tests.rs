@@ -3,10 +3,7 @@
 use std::sync::Arc;
 
 use expect_test::{Expect, expect};
-use kontiki_api::{
-    Object,
-    k8s_openapi::api::core::v1::{Node, Pod},
-};
+use kontiki_api::{Object, k8s_openapi::api::core::v1::Node, slim::Pod};
 use serde_json::{Value, json};
 
 use super::*;

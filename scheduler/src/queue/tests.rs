@@ -1,10 +1,7 @@
 //! The queue as a transcript: one command per line, its answers below.
 
 use expect_test::{Expect, expect};
-use kontiki_api::{
-    Object,
-    k8s_openapi::api::core::v1::{Node, Pod},
-};
+use kontiki_api::{Object, k8s_openapi::api::core::v1::Node, slim::Pod};
 use serde_json::json;
 
 use super::*;

@@ -10,9 +10,10 @@ use std::{collections::HashSet, fmt::Debug, sync::Arc};
 use kontiki_api::{
     Object,
     k8s_openapi::{
-        api::core::v1::{Namespace, Node, Pod},
+        api::core::v1::{Namespace, Node},
         apimachinery::pkg::apis::meta::v1::ObjectMeta,
     },
+    slim::Pod,
     typed::DecodeError,
 };
 use kontiki_base::tasks::Tasks;

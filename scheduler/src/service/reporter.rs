@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use futures::StreamExt;
-use kontiki_api::k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
+use kontiki_api::{k8s_openapi::jiff::Timestamp, slim::Pod};
 use kontiki_base::{
     CancellationToken,
     tasks::{TaskKind, Tasks, render},

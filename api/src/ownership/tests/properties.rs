@@ -188,3 +188,61 @@ fn sets_are_sets() {
         assert_eq!(paths(&a.within(&b)), x.iter().filter(|p| below(p)).cloned().collect());
     }
 }
+
+/// What may stand in an object beside what conforms: nulls, nothing, twins, what no schema knows.
+fn oddities(dice: &mut Dice, object: &mut Value) {
+    let odd = [
+        Value::Null,
+        json!({}),
+        json!([]),
+        json!(""),
+        json!(0),
+        json!({"x": null, "y": {"z": {}}}),
+        json!([{"name": "t"}, {"name": "t"}, {"name": null}, {}, 3]),
+        json!(["f/x", "f/x", null, "f/y"]),
+    ];
+    let places = [
+        "/metadata/labels",
+        "/metadata/creationTimestamp",
+        "/metadata/finalizers",
+        "/spec/containers",
+        "/spec/unknown",
+        "/spec/nodeSelector",
+        "/status/phase",
+        "/status",
+        "/spec",
+        "/unknown",
+    ];
+    for place in dice.some(&places) {
+        let (parent, key) = place.rsplit_once('/').expect("a path");
+        if let Some(map) = object.pointer_mut(parent).and_then(Value::as_object_mut) {
+            map.insert(key.to_owned(), dice.one(&odd).clone());
+        }
+    }
+}
+
+#[test]
+fn who_creates_an_object_owns_what_tracking_it_against_nothing_says() {
+    let services = json!({"metadata": {"name": "s"}, "spec": {
+        "ports": [{"port": 80, "targetPort": 80}, {"port": 80, "protocol": "UDP"}],
+        "clusterIPs": ["None"], "selector": {"a": ""}, "type": "",
+    }, "status": {"loadBalancer": {"ingress": []}}});
+    for seed in 1..3_000 {
+        let mut dice = Dice(seed);
+        let kind = *dice.one(&["Pod", "Service"]);
+        let mut object = if kind == "Pod" { pod(&mut dice) } else { services.clone() };
+        object["status"] = json!({"phase": "Pending"});
+        oddities(&mut dice, &mut object);
+        let story = Story::of("v1", kind);
+        let now = jiff::Timestamp::UNIX_EPOCH;
+        for subresource in ["", "status"] {
+            let scope = story.scope(subresource);
+            let mut slow = Managed::default();
+            update::track(&scope, &mut slow, &json!({}), &object, "m", now);
+            let mut fast = object.clone();
+            update(&scope, None, &mut fast, "m", now);
+            let fast = fast["metadata"].get("managedFields").cloned();
+            assert_eq!(fast, slow.encode(), "seed {seed}: {object}");
+        }
+    }
+}

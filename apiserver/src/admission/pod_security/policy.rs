@@ -88,7 +88,8 @@ pub(super) struct Policy {
     pub(super) warn: LevelVersion,
 }
 
-const PREFIX: &str = "pod-security.kubernetes.io/";
+/// How its labels begin.
+pub(super) const LABELS: &str = "pod-security.kubernetes.io/";
 
 impl Policy {
     /// Reads the labels of a namespace. A label that cannot be read enforces the strictest level
@@ -103,8 +104,8 @@ impl Policy {
                     (value, path)
                 })
             };
-            let level = label(format!("{PREFIX}{mode}"));
-            let version = label(format!("{PREFIX}{mode}-version"));
+            let level = label(format!("{LABELS}{mode}"));
+            let version = label(format!("{LABELS}{mode}-version"));
             let mut wanted = LevelVersion::default();
             if let Some((text, path)) = &level {
                 wanted.level = Level::parse(text).unwrap_or_else(|| {
