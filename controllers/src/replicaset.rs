@@ -5,7 +5,7 @@
 //! stopped matching are released.
 
 mod claim;
-mod rank;
+pub(crate) mod rank;
 mod status;
 
 use jiff::Timestamp;

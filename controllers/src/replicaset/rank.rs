@@ -7,7 +7,8 @@ use kontiki_api::{Object, slim::Pod};
 
 use crate::pods;
 
-const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
+/// By which a pod says what its loss costs.
+pub(crate) const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 
 /// The `count` pods to delete: those whose loss costs least.
 pub(super) fn victims<'a>(

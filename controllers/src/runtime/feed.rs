@@ -14,7 +14,7 @@ use k8s_openapi::{
 };
 use kontiki_api::{
     Object,
-    slim::{Pod, Volume},
+    slim::{Container, Pod, Volume},
     typed::{self, DecodeError},
 };
 use kontiki_base::tasks::Tasks;
@@ -25,6 +25,7 @@ use serde_json::{Value, json};
 use super::worker::{Caches, Loop};
 use crate::{
     controller::Keys,
+    replicaset::rank::DELETION_COST,
     serviceaccount::{ROOT_CA, is_account_token},
     tokencleaner::is_bootstrap_token,
     world::{
@@ -71,13 +72,26 @@ impl Trim for Secret {
 
 impl Trim for Pod {
     fn trim(&mut self) {
+        if let Some(annotations) = &mut self.metadata.annotations {
+            annotations.retain(|name, _| name == DELETION_COST);
+            if annotations.is_empty() {
+                self.metadata.annotations = None;
+            }
+        }
+        if let Some(conditions) = self.status.as_mut().and_then(|status| status.conditions.as_mut())
+        {
+            conditions.shrink_to_fit();
+        }
         let Some(spec) = &mut self.spec else { return };
         spec.affinity = None;
+        spec.node_selector = None;
         spec.topology_spread_constraints = None;
-        let containers = spec.init_containers.iter_mut().flatten().chain(&mut spec.containers);
-        for container in containers {
-            container.image = None;
-            container.resources = None;
+        trim_containers(&mut spec.containers);
+        if let Some(containers) = &mut spec.init_containers {
+            trim_containers(containers);
+        }
+        if let Some(tolerations) = &mut spec.tolerations {
+            tolerations.shrink_to_fit();
         }
         let is_claim = |volume: &Volume| {
             volume.persistent_volume_claim.is_some() || volume.ephemeral.is_some()
@@ -87,6 +101,24 @@ impl Trim for Pod {
             volumes.shrink_to_fit();
         }
     }
+}
+
+/// Leaves the containers' named ports, which Services may mean.
+fn trim_containers(containers: &mut Vec<Container>) {
+    for container in &mut *containers {
+        container.image = None;
+        container.resources = None;
+        let ports = container
+            .ports
+            .take()
+            .map(|ports| ports.into_iter().filter(|port| port.name.is_some()).collect::<Vec<_>>());
+        container.ports = ports.filter(|ports| !ports.is_empty()).map(|mut ports| {
+            ports.shrink_to_fit();
+            ports
+        });
+    }
+    containers.retain(|container| container.ports.is_some());
+    containers.shrink_to_fit();
 }
 
 macro_rules! trim {
@@ -298,5 +330,56 @@ fn wake(loops: &[Arc<Loop>], world: &World, change: &Change<'_>) {
         if !keys.is_empty() {
             one.queue.add(keys);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pods_keep_what_controllers_look_at() {
+        let pod = json!({
+            "metadata": {
+                "name": "a", "namespace": "b", "labels": {"x": "y"},
+                "annotations": {DELETION_COST: "7", "note": "long"},
+            },
+            "spec": {
+                "nodeName": "w", "hostname": "h", "subdomain": "s",
+                "nodeSelector": {"a": "b"}, "affinity": {"podAffinity": {}},
+                "initContainers": [{"name": "i", "restartPolicy": "Always",
+                    "ports": [{"name": "p", "containerPort": 1}]}],
+                "containers": [
+                    {"name": "c", "image": "x", "ports": [{"containerPort": 2}]},
+                    {"name": "d", "image": "x", "ports": [
+                        {"containerPort": 3}, {"name": "q", "containerPort": 4},
+                    ]},
+                ],
+                "tolerations": [{"operator": "Exists"}],
+                "volumes": [
+                    {"name": "t", "projected": {}},
+                    {"name": "e", "persistentVolumeClaim": {"claimName": "e"}},
+                ],
+            },
+            "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]},
+        });
+        let kept = Trimmed::<Pod>::read(&pod).unwrap().to_value();
+        let expected = json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {
+                "name": "a", "namespace": "b", "labels": {"x": "y"},
+                "annotations": {DELETION_COST: "7"},
+            },
+            "spec": {
+                "nodeName": "w", "hostname": "h", "subdomain": "s",
+                "initContainers": [{"name": "i", "restartPolicy": "Always",
+                    "ports": [{"name": "p", "containerPort": 1}]}],
+                "containers": [{"name": "d", "ports": [{"name": "q", "containerPort": 4}]}],
+                "tolerations": [{"operator": "Exists"}],
+                "volumes": [{"name": "e", "persistentVolumeClaim": {"claimName": "e"}}],
+            },
+            "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]},
+        });
+        assert_eq!(kept, expected);
     }
 }
