@@ -50,13 +50,20 @@ impl File {
         let limit = if self.rotation.bytes_max == 0 { BYTES_MAX } else { self.rotation.bytes_max };
         let length = line.len() as u64 + 1;
         if current.written > 0 && current.written + length > limit {
-            fs::rename(&self.path, self.aside(now))?;
-            *current = Open::at(&self.path)?;
-            self.clean(now)?;
+            // A file that grows too large is better than a line that is lost.
+            if let Err(error) = self.rotate(current, now) {
+                tracing::error!("cannot rotate the audit log {}: {error}", self.path.display());
+            }
         }
         current.file.write_all(format!("{line}\n").as_bytes())?;
         current.written += length;
         Ok(())
+    }
+
+    fn rotate(&self, current: &mut Open, now: Timestamp) -> io::Result<()> {
+        fs::rename(&self.path, self.aside(now))?;
+        *current = Open::at(&self.path)?;
+        self.clean(now)
     }
 
     fn parts(&self) -> (String, String) {
@@ -143,5 +150,20 @@ mod tests {
             ]
         );
         assert_eq!(fs::read_to_string(path).unwrap(), "line 4\n");
+    }
+
+    #[test]
+    fn no_line_is_lost_when_a_full_file_cannot_be_set_aside() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.log");
+        let rotation = Rotation { bytes_max: 10, ..Rotation::default() };
+        let file = File::open(path.clone(), rotation).unwrap();
+        let now = Timestamp::from_second(1_800_000_000).unwrap();
+        // Nothing can take the name of a folder.
+        fs::create_dir(folder.path().join("audit-2027-01-15T08-00-00.000000.log")).unwrap();
+        for line in ["line 1", "line 2"] {
+            file.write_line(line, now).unwrap();
+        }
+        assert_eq!(fs::read_to_string(path).unwrap(), "line 1\nline 2\n");
     }
 }
