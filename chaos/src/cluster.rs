@@ -249,11 +249,17 @@ pub fn has_kubectl() -> bool {
     std::env::split_paths(&path).any(|folder| folder.join("kubectl").exists())
 }
 
-/// The product's binary: `$KONTIKI_BIN`, or the one beside this program.
+/// The product's binary: `$KONTIKI_BIN`, or the one beside this program; tests are in a folder
+/// beside it.
 pub fn product() -> anyhow::Result<PathBuf> {
     let path = match std::env::var_os("KONTIKI_BIN") {
         Some(path) => PathBuf::from(path),
-        None => std::env::current_exe()?.with_file_name("kontiki"),
+        None => {
+            let own = std::env::current_exe()?;
+            let beside = own.with_file_name("kontiki");
+            let above = own.ancestors().nth(2).map(|folder| folder.join("kontiki"));
+            if beside.exists() { beside } else { above.unwrap_or(beside) }
+        }
     };
     ensure!(path.exists(), "{} is not there; build it, or set KONTIKI_BIN", path.display());
     Path::canonicalize(&path).with_context(|| format!("find {}", path.display()))

@@ -9,8 +9,9 @@
 //! ```
 //!
 //! The oldest and the newest kubectl that are found are driven; `KONTIKI_KUBECTLS=all`, or a list
-//! such as `1.29,1.30`, says otherwise; `KONTIKI_TRANSCRIPTS=writing` plays one transcript only. What goes on for as long as somebody listens (exec with a
-//! terminal, attach, port-forward, proxy, `logs -f`) is in [`conversations`].
+//! such as `1.29,1.30`, says otherwise; `KONTIKI_TRANSCRIPTS=writing` plays one transcript only.
+//! What goes on for as long as somebody listens (exec with a terminal, attach, port-forward, proxy,
+//! `logs -f`) is in [`conversations`].
 
 mod conversations;
 mod stage;

@@ -10,10 +10,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use kontiki_base::pki::{self, Authority};
 use kontiki_chaos::{
-    cluster::Cluster,
+    cluster::{self, Cluster},
     lab::{Lab, Options},
 };
 use tempfile::TempDir;
@@ -103,7 +103,7 @@ impl Stage {
         let folder = PathBuf::from("/var/tmp");
         let hosts = [SERVER, WORKER].map(str::to_owned).to_vec();
         let lab = Lab::start(&Options { hosts, folder, keep_disks: false })?;
-        let cluster = Cluster::new(lab, product()?, &[SERVER], &[WORKER])?;
+        let cluster = Cluster::new(lab, cluster::product()?, &[SERVER], &[WORKER])?;
         let common = |host: &str| -> Result<Vec<String>> {
             let group = cluster.lab().host(host)?.pods_cgroup();
             let frequency = "--node-status-update-frequency=500ms".to_owned();
@@ -262,8 +262,8 @@ impl Place<'_> {
             self.namespace
         );
         command.args(["--kill-after=5", "70", "bash", "-c", &kubectl]);
-        command.current_dir(&self.folder).env("KUBECONFIG", self.kubeconfig());
-        command.env("HOME", &self.folder).env("SHELL", "/bin/bash");
+        self.confine(&mut command);
+        command.env("SHELL", "/bin/bash");
         finish(command, "")
     }
 
@@ -291,8 +291,13 @@ impl Place<'_> {
         command.arg("--cache-dir").arg(self.cache());
         // Flags of kubectl's own go before a `--`.
         command.args(["-n", &self.namespace]).args(words);
+        self.confine(command);
+    }
+
+    /// Whatever a command leaves behind, it leaves in this place's folder.
+    fn confine(&self, command: &mut Command) {
         command.current_dir(&self.folder).env("KUBECONFIG", self.kubeconfig());
-        command.env("HOME", &self.folder);
+        command.env("HOME", &self.folder).env("TMPDIR", &self.folder);
     }
 
     fn cache(&self) -> PathBuf {
@@ -357,18 +362,6 @@ pub(crate) fn until<T>(what: &str, mut attempt: impl FnMut() -> Result<T>) -> Re
             Err(_) => thread::sleep(Duration::from_millis(50)),
         }
     }
-}
-
-/// The binary under test: `$KONTIKI_BIN`, or the one built beside the tests.
-fn product() -> Result<PathBuf> {
-    if let Some(path) = std::env::var_os("KONTIKI_BIN") {
-        return Ok(path.into());
-    }
-    let own = std::env::current_exe()?;
-    let folder = own.parent().and_then(Path::parent).context("a test without a target folder")?;
-    let binary = folder.join("kontiki");
-    ensure!(binary.exists(), "{} is not built; run `cargo xtask test`", binary.display());
-    Ok(binary)
 }
 
 /// An archive that `ctr` imports: one layer with busybox under all of its names.
