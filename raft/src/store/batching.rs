@@ -26,7 +26,7 @@ use crate::command::{Proposal, Reply};
 
 /// Callers' messages that wait for the next batch.
 const QUEUE_MAX: usize = 4_096;
-/// Proposals in one batch, and their bytes, unless one message alone has more.
+/// A batch with so many proposals, or bytes, is full. The message that fills it goes whole.
 const BATCH_PROPOSALS_MAX: usize = 1_024;
 const BATCH_BYTES_MAX: usize = 4 << 20;
 
