@@ -14,6 +14,7 @@ mod removed;
 pub(crate) mod snapshot;
 #[cfg(test)]
 mod suite;
+mod tables;
 
 use std::{
     io,

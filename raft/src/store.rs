@@ -230,6 +230,11 @@ impl Store {
         self.0.ready.get_or_try_init(caught_up).await.copied()
     }
 
+    /// Refuses when this member is none any more, or when its state is not to be believed.
+    pub fn may_serve(&self) -> Result<(), Error> {
+        self.0.may_serve()
+    }
+
     /// Whether [`Store::ready`] would return at once.
     pub fn is_ready(&self) -> bool {
         self.0.ready.initialized() && self.0.health.corrupt().is_none()
@@ -237,7 +242,7 @@ impl Store {
 
     /// Ends when this member may serve nobody any more, with the reason: whoever is served for
     /// longer than a request goes elsewhere.
-    pub(crate) async fn dismissed(&self) -> Error {
+    pub async fn dismissed(&self) -> Error {
         let mut expelled = self.0.identified.watch_expelled();
         tokio::select! { biased;
             _ = expelled.wait_for(Option::is_some) => {}
@@ -300,7 +305,7 @@ impl Store {
     /// all members that have applied it and have the same compaction floor.
     pub async fn hash(&self, at: Option<Revision>) -> Result<(Revision, u64), Error> {
         let shared = self.0.shared.clone();
-        let hash = move || mvcc::hash::hash(&shared.db().read(), at);
+        let hash = move || mvcc::hash::hash(&shared.db().read_once(), at);
         blocking(hash).await.map_err(|_| Error::ShutDown)?
     }
 

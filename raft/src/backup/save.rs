@@ -112,7 +112,7 @@ pub fn save_folder(
 /// What the state in `path` holds.
 fn manifest(path: &Path, member: MemberId, cluster: ClusterIdentity) -> Result<Manifest, Error> {
     let db = StateDb::open_read_only(path)?;
-    let view = db.read();
+    let view = db.read_once();
     let header = Header::load(&view)?;
     let entry = AppliedEntry::load(&view)?;
     let mut keys = 0;

@@ -17,14 +17,14 @@ use std::{
 
 use bytes::Bytes;
 use rocksdb::{
-    BlockBasedIndexType, BlockBasedOptions, BoundColumnFamily, Cache, ColumnFamilyDescriptor, DB,
-    DBCompressionType, DBRawIterator, Env, FlushOptions, Options, ReadOptions, WriteBatch,
-    WriteOptions, checkpoint::Checkpoint,
+    BoundColumnFamily, ColumnFamilyDescriptor, DB, DBRawIterator, FlushOptions, Options,
+    ReadOptions, WriteBatch, WriteOptions, checkpoint::Checkpoint,
 };
 
 use super::{
     current,
     disk::{StateDisk, Write},
+    tables,
 };
 use crate::{
     disk::{Alarm, damage},
@@ -32,19 +32,6 @@ use crate::{
     log::other,
     mvcc::{Space, View, view::Visit},
 };
-
-/// Unflushed state at most, of all column families together: what a restart replays.
-const WRITE_BUFFERS_BYTES: usize = 48 << 20;
-/// What a memtable grows by: small, for there are several that hardly grow.
-const ARENA_BLOCK_BYTES: usize = 256 << 10;
-/// Cache of table blocks, their indexes and filters: the latter of ten million keys fit.
-const BLOCK_CACHE_BYTES: usize = 128 << 20;
-/// A part of an index or a filter, which is cached on its own.
-const METADATA_BLOCK_BYTES: usize = 4 << 10;
-/// So many deletions among so many keys in a row make a table worth compacting for its own sake.
-const DELETIONS_WINDOW: usize = 32_768;
-const DELETIONS_MANY: usize = 16_384;
-const DELETIONS_RATIO: f64 = 0.5;
 
 /// A state's database.
 pub(super) struct RocksState {
@@ -81,11 +68,10 @@ impl RocksState {
 
     fn open(path: &Path, alarm: Alarm) -> io::Result<RocksState> {
         damage::refuse_headless(path)?;
-        let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
+        let cache = tables::cache();
         let columns = Space::ALL
-            .map(|space| ColumnFamilyDescriptor::new(space.name(), column_options(&cache)));
-        let env = background_env(path)?;
-        let db = DB::open_cf_descriptors(&options(&env), path, columns)
+            .map(|space| ColumnFamilyDescriptor::new(space.name(), tables::column(space, &cache)));
+        let db = DB::open_cf_descriptors(&tables::database(path)?, path, columns)
             .map_err(|error| damage::explain(path, error))?;
         Ok(RocksState::of(db, path, alarm))
     }
@@ -114,7 +100,11 @@ impl RocksState {
 
 impl StateDisk for RocksState {
     fn read(&self) -> Box<dyn View + '_> {
-        Box::new(ReadView { db: self, snapshot: self.db().snapshot() })
+        Box::new(ReadView { db: self, snapshot: self.db().snapshot(), is_once: false })
+    }
+
+    fn read_once(&self) -> Box<dyn View + '_> {
+        Box::new(ReadView { db: self, snapshot: self.db().snapshot(), is_once: true })
     }
 
     fn live(&self) -> Box<dyn View + '_> {
@@ -214,6 +204,8 @@ impl Drop for RocksState {
 struct ReadView<'a> {
     db: &'a RocksState,
     snapshot: rocksdb::Snapshot<'a>,
+    /// Blocks that are read are not kept.
+    is_once: bool,
 }
 
 impl View for ReadView<'_> {
@@ -231,17 +223,22 @@ impl View for ReadView<'_> {
         visit: &mut Visit<'_>,
     ) -> io::Result<()> {
         let column = self.db.column(space);
-        let iterator = self.snapshot.raw_iterator_cf_opt(&column, bounded(end));
+        let mut options = bounded(end);
+        options.fill_cache(!self.is_once);
+        let iterator = self.snapshot.raw_iterator_cf_opt(&column, options);
         walk(iterator, start, visit).map_err(|error| self.db.alarm.note(error))
     }
 }
 
-/// The database as it is now.
+/// The database as it is now. What is written is looked up first, and then it is in a memtable: the
+/// block where it was found is not kept.
 struct LiveView<'a>(&'a RocksState);
 
 impl View for LiveView<'_> {
     fn get(&self, space: Space, key: &[u8]) -> io::Result<Option<Bytes>> {
-        let value = self.0.db().get_pinned_cf(&self.0.column(space), key);
+        let mut options = ReadOptions::default();
+        options.fill_cache(false);
+        let value = self.0.db().get_pinned_cf_opt(&self.0.column(space), key, &options);
         let value = value.map_err(|error| self.0.alarm.note(error))?;
         Ok(value.map(|value| Bytes::copy_from_slice(&value)))
     }
@@ -289,50 +286,41 @@ fn walk(
     iterator.status()
 }
 
-/// Compactions take what nobody else wants of the processors.
-fn background_env(path: &Path) -> io::Result<Env> {
-    let mut env = Env::new().map_err(|error| damage::explain(path, error))?;
-    env.lower_thread_pool_cpu_priority();
-    Ok(env)
-}
+#[cfg(test)]
+mod tests {
+    use rocksdb::properties::BLOCK_CACHE_USAGE;
 
-fn options(env: &Env) -> Options {
-    let mut options = Options::default();
-    options.set_env(env);
-    options.create_if_missing(true);
-    options.create_missing_column_families(true);
-    options.set_atomic_flush(true);
-    options.set_db_write_buffer_size(WRITE_BUFFERS_BYTES);
-    options.set_max_background_jobs(2);
-    options.set_keep_log_file_num(2);
-    options.set_max_log_file_size(1 << 20);
-    options.set_log_level(rocksdb::LogLevel::Warn);
-    options.set_stats_dump_period_sec(0);
-    options.set_max_open_files(256);
-    options
-}
+    use super::*;
 
-fn column_options(cache: &Cache) -> Options {
-    let mut table = BlockBasedOptions::default();
-    table.set_block_cache(cache);
-    table.set_cache_index_and_filter_blocks(true);
-    table.set_pin_l0_filter_and_index_blocks_in_cache(true);
-    table.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
-    table.set_partition_filters(true);
-    table.set_metadata_block_size(METADATA_BLOCK_BYTES);
-    table.set_pin_top_level_index_and_filter(true);
-    table.set_bloom_filter(10.0, false);
-    table.set_format_version(5);
-    let mut options = Options::default();
-    options.set_block_based_table_factory(&table);
-    options.set_compression_type(DBCompressionType::Lz4);
-    // What was just flushed is soon rewritten.
-    options.set_min_level_to_compress(1);
-    options.add_compact_on_deletion_collector_factory(
-        DELETIONS_WINDOW,
-        DELETIONS_MANY,
-        DELETIONS_RATIO,
-    );
-    options.set_arena_block_size(ARENA_BLOCK_BYTES);
-    options
+    #[test]
+    fn whoever_reads_everything_once_displaces_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = RocksState::open_current(folder.path()).unwrap();
+        let record = |n: u32| {
+            let value = Bytes::from(vec![b'v'; 256]);
+            ((Space::Current, n.to_be_bytes().to_vec()), Some(value))
+        };
+        state.write(&mut (0..10_000).map(record)).unwrap();
+        state.flush().unwrap();
+        let cached = || {
+            let column = state.column(Space::Current);
+            state.db().property_int_value_cf(&column, BLOCK_CACHE_USAGE).unwrap().unwrap()
+        };
+        let walk = |view: &dyn View| {
+            let mut seen = 0;
+            let mut count = |_: &[u8], _: &[u8]| {
+                seen += 1;
+                ControlFlow::Continue(())
+            };
+            view.walk(Space::Current, &[], None, &mut count).unwrap();
+            seen
+        };
+        let before = cached();
+        assert_eq!(walk(&*state.read_once()), 10_000);
+        let key = 77u32.to_be_bytes();
+        assert!(state.live().get(Space::Current, &key).unwrap().is_some());
+        assert_eq!(cached(), before);
+        assert_eq!(walk(&*state.read()), 10_000);
+        assert!(cached() > before, "blocks that others may want again are kept");
+    }
 }

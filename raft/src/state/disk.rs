@@ -19,6 +19,11 @@ pub(crate) trait StateDisk: Send + Sync {
     /// A consistent view that stays as it is.
     fn read(&self) -> Box<dyn View + '_>;
 
+    /// The same for whoever reads everything, once: it displaces nothing that others want again.
+    fn read_once(&self) -> Box<dyn View + '_> {
+        self.read()
+    }
+
     /// A view of the newest writes, for their only writer.
     fn live(&self) -> Box<dyn View + '_>;
 
@@ -85,6 +90,11 @@ impl StateDb {
     /// A consistent view that stays as it is.
     pub(crate) fn read(&self) -> Box<dyn View + '_> {
         self.0.read()
+    }
+
+    /// The same for whoever reads everything, once: it displaces nothing that others want again.
+    pub(crate) fn read_once(&self) -> Box<dyn View + '_> {
+        self.0.read_once()
     }
 
     /// A view of the newest writes, for their only writer.

@@ -45,7 +45,7 @@ pub(super) async fn run(shared: Arc<Shared>, shutdown: CancellationToken) -> io:
 fn step(shared: &Shared) -> io::Result<bool> {
     let db = shared.db();
     let step = {
-        let view = db.read();
+        let view = db.read_once();
         match compact::plan(&view, CHANGES_PER_STEP)? {
             Some(step) => step,
             None => {

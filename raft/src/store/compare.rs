@@ -16,7 +16,7 @@ use std::{
 
 use futures::future::join_all;
 use kontiki_base::CancellationToken;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     Inner, Store,
@@ -36,6 +36,10 @@ const REACH_MAX: Duration = Duration::from_secs(10);
 const FINGERPRINT_MAX: Duration = Duration::from_secs(600);
 /// Reading everything yields to whatever else the machine does.
 const NICE: i32 = 15;
+/// Between two comparisons of a large state lies so many times what one took, within bounds: a
+/// member that does not answer makes one long.
+const REST: u32 = 20;
+const REST_MAX: Duration = Duration::from_secs(3_600);
 
 /// What a member holds between its floor and the revision that was asked about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,20 +79,23 @@ fn judge(fingerprints: &[Fingerprint], floor: Revision) -> Verdict {
 
 /// Compares again and again while this member leads.
 pub(super) async fn run(inner: Arc<Inner>, every: Duration, shutdown: CancellationToken) {
+    let mut took = Duration::ZERO;
     loop {
         tokio::select! { biased;
             () = shutdown.cancelled() => return,
-            () = sleep(every) => {}
+            () = sleep(every.max(REST_MAX.min(took * REST))) => {}
         }
         if inner.leadership.borrow().fence.is_none() {
             continue;
         }
+        let began = Instant::now();
         tokio::select! { biased;
             () = shutdown.cancelled() => return,
             outcome = inner.compare() => if let Err(error) = outcome {
                 tracing::info!("the members were not compared: {error}");
             },
         }
+        took = began.elapsed();
     }
 }
 
@@ -158,7 +165,7 @@ impl Inner {
         let shared = self.shared.clone();
         let take = move || {
             let db = shared.db();
-            let view = db.read();
+            let view = db.read_once();
             let floor = Header::load(&view)?.floor;
             Ok((floor, mvcc::hash::hash(&view, Some(at))?.1))
         };
