@@ -156,6 +156,11 @@ impl Caches {
         }
     }
 
+    /// Cancelled when nobody feeds the caches any more: they are as new as they will ever be.
+    pub fn ended(&self) -> &CancellationToken {
+        &self.ended
+    }
+
     /// Wakes when an API server comes or goes.
     pub fn subscribe_servers(&self) -> watch::Receiver<u64> {
         self.servers.subscribe()

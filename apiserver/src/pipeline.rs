@@ -14,6 +14,7 @@ mod observe;
 mod represent;
 mod request_info;
 mod route;
+mod standing;
 
 use std::{future::Future, panic::AssertUnwindSafe, pin::Pin, sync::Arc};
 
@@ -57,6 +58,7 @@ const fn stage(name: &'static str, run: Run) -> Stage {
 /// The stages in order. Round all of them stand the panic guard and the metrics of [`handle`].
 pub static STAGES: &[Stage] = &[
     stage("request info", request_info::run),
+    stage("standing", standing::run),
     stage("size limits", limits::run),
     stage("authentication", authenticate::run),
     stage("audit (received)", audit::received),

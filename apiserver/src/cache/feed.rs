@@ -22,7 +22,8 @@ const HISTORY: u64 = 2_000;
 /// Keys fetched at once while a cache is filled.
 const PAGE: u64 = 1_000;
 
-/// Loads everything, then follows the store until `shutdown`.
+/// Loads everything, then follows the store until `shutdown`, or until what it says is not to be
+/// believed any more.
 pub async fn run(caches: Arc<Caches>, storage: Arc<Storage>, shutdown: CancellationToken) {
     let _ended = caches.ended.clone().drop_guard();
     let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
@@ -31,6 +32,10 @@ pub async fn run(caches: Arc<Caches>, storage: Arc<Storage>, shutdown: Cancellat
         let attempt = follow(&caches, &storage, &mut position);
         let failed = tokio::select! { biased;
             () = shutdown.cancelled() => return,
+            reason = storage.backend().dismissed() => {
+                tracing::error!("this API server serves no more: {reason}");
+                return;
+            }
             error = attempt => error,
         };
         if let BackendError::Compacted { .. } = failed {

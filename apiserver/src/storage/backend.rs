@@ -20,6 +20,10 @@ pub trait Backend: Send + Sync + 'static {
     async fn read_index(&self) -> Result<Revision, BackendError>;
     /// Gives up history below a revision.
     async fn compact(&self, revision: Revision) -> Result<(), BackendError>;
+    /// Refuses, with the reason, when this member may serve nobody any more.
+    fn may_serve(&self) -> Result<(), BackendError>;
+    /// Ends when this member may serve nobody any more, with the reason.
+    async fn dismissed(&self) -> BackendError;
     /// Whether this member leads.
     fn leads(&self) -> bool;
     /// A new lease.

@@ -51,6 +51,14 @@ impl Backend for Store {
         }
     }
 
+    fn may_serve(&self) -> Result<(), BackendError> {
+        Store::may_serve(self).map_err(failed)
+    }
+
+    async fn dismissed(&self) -> BackendError {
+        failed(Store::dismissed(self).await)
+    }
+
     fn leads(&self) -> bool {
         self.leadership().borrow().fence.is_some()
     }

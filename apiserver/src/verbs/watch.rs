@@ -59,7 +59,7 @@ pub(super) async fn serve(
     let watcher = Watcher {
         changes: resource.cache.follow(selection.interest(), start.cursor),
         moved: core.caches.subscribe(),
-        shutdown: core.shutdown.clone(),
+        ended: core.caches.ended().clone(),
         deadline: Instant::now() + duration(core, exchange),
         bookmarks: bookmarks(core, exchange, start.initial_end.is_some()),
         told: start.revision,
@@ -198,7 +198,7 @@ struct Watcher {
     agreed: Agreed,
     changes: Follower,
     moved: watch::Receiver<Revision>,
-    shutdown: kontiki_base::CancellationToken,
+    ended: kontiki_base::CancellationToken,
     deadline: Instant,
     bookmarks: Option<Bookmarks>,
     /// The revision that the client knows to have passed.
@@ -269,7 +269,7 @@ impl Watcher {
             }
         };
         tokio::select! { biased;
-            () = self.shutdown.cancelled() => false,
+            () = self.ended.cancelled() => false,
             () = self.changes.woken() => true,
             () = moved => {
                 if let Some(bookmarks) = &mut self.bookmarks {

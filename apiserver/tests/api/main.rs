@@ -17,6 +17,7 @@ mod ownership;
 mod proxies;
 mod quotas;
 mod sockets;
+mod standing;
 mod stream_protocols;
 mod streams;
 mod support;

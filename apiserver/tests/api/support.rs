@@ -1,11 +1,16 @@
 //! A server of one member in a folder of its own, and callers of it.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
-use kontiki_apiserver::{ApiServer, Body, InProcess, Options, Secrets, UserInfo};
+use kontiki_apiserver::{
+    ApiServer, Body, InProcess, Options, Secrets, UserInfo, storage::backend::Backend,
+};
 use kontiki_base::{
     pki::{Authority, CertificateRequest, Usage},
     tasks::Tasks,
@@ -72,8 +77,13 @@ impl Cluster {
 
     /// The administrator, at another server on the same store.
     pub(crate) async fn another(&self) -> Caller {
+        self.another_on(Arc::new(self.store.clone())).await
+    }
+
+    /// The administrator, at another server on what stands for the same store.
+    pub(crate) async fn another_on(&self, backend: Arc<dyn Backend>) -> Caller {
         let options = Options { name: "other".to_owned(), ..self.options.clone() };
-        let server = ApiServer::new(options, self.store.clone(), &self.tasks).unwrap();
+        let server = ApiServer::on_backend(options, backend, &self.tasks).unwrap();
         server.ready().wait_for(|ready| *ready).await.unwrap();
         Caller(server.in_process(UserInfo::new("admin", &["system:masters"])))
     }
