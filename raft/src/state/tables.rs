@@ -14,8 +14,6 @@ const WRITE_BUFFERS_BYTES: usize = 48 << 20;
 const ARENA_BLOCK_BYTES: usize = 256 << 10;
 /// Cache of table blocks, and of the indexes of all spaces but the current keys'.
 const BLOCK_CACHE_BYTES: usize = 128 << 20;
-/// What most blocks take there.
-const BLOCK_BYTES: usize = 4 << 10;
 /// A part of an index, which is cached on its own.
 const METADATA_BLOCK_BYTES: usize = 4 << 10;
 /// So many deletions among so many keys in a row make a table worth compacting for its own sake.
@@ -25,7 +23,8 @@ const DELETIONS_RATIO: f64 = 0.5;
 
 /// The cache that all spaces share.
 pub(super) fn cache() -> Cache {
-    Cache::new_hyper_clock_cache(BLOCK_CACHE_BYTES, BLOCK_BYTES)
+    // No estimate of an entry's size: its table grows with what is in it.
+    Cache::new_hyper_clock_cache(BLOCK_CACHE_BYTES, 0)
 }
 
 /// Of the database as a whole, in the folder `path`.
@@ -49,7 +48,6 @@ pub(super) fn database(path: &Path) -> io::Result<Options> {
 pub(super) fn column(space: Space, cache: &Cache) -> Options {
     let mut table = BlockBasedOptions::default();
     table.set_block_cache(cache);
-    table.set_block_size(BLOCK_BYTES);
     if matches!(space, Space::Current | Space::Meta) {
         // Every request asks here for keys, often for some that do not exist: what finds them stays
         // in memory, some four bytes a key.
