@@ -16,6 +16,7 @@
 //!
 //! `Raft<..>` is instantiated here only, behind a handle without type parameters.
 
+mod asking;
 pub mod backup;
 pub mod etcd;
 #[doc(hidden)]

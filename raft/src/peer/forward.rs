@@ -34,6 +34,7 @@ use super::{
     transport::{Frames, Lane, Outgoing, Pipe},
 };
 use crate::{
+    asking::answer_of,
     command::{Proposal, Reply},
     failpoints::{Step, pass_between},
     store::{Attempt, Inner},
@@ -117,7 +118,7 @@ impl<Q: Question> Lines<Q> {
         if line.send(Asked { question, answer }).await.is_err() {
             return ended();
         }
-        answered.await.unwrap_or_else(|_| ended())
+        answer_of(&line, answered).await.unwrap_or_else(ended)
     }
 
     fn line(&self, peers: &Peers, home: &Home, to: MemberId) -> mpsc::Sender<Asked<Q>> {

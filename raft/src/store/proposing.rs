@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout};
 
 use super::{Inner, batching::Asked};
 use crate::{
+    asking::answer_of,
     codec,
     command::{Command, Envelope, Proposal, Reply},
     error::{Error, Refusal},
@@ -127,7 +128,7 @@ impl Inner {
         if self.batching.send(vec![asked]).await.is_err() {
             return Attempt::Stopped;
         }
-        answer.await.unwrap_or(Attempt::Stopped)
+        answer_of(&self.batching, answer).await.unwrap_or(Attempt::Stopped)
     }
 
     /// Proposes together what came together; answers come in the same order. `None` when the store
@@ -153,9 +154,15 @@ impl Inner {
         if !asked.is_empty() {
             self.batching.send(asked).await.ok()?;
         }
-        let answers = futures::stream::iter(answers).then(async |answer| match answer {
-            Some(answer) => answer.await.unwrap_or(Attempt::Stopped),
-            None => no_space(),
+        let queue = self.batching.clone();
+        let answers = futures::stream::iter(answers).then(move |answer| {
+            let queue = queue.clone();
+            async move {
+                match answer {
+                    Some(answer) => answer_of(&queue, answer).await.unwrap_or(Attempt::Stopped),
+                    None => no_space(),
+                }
+            }
         });
         Some(answers.boxed())
     }

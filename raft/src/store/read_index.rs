@@ -10,7 +10,7 @@ use openraft::{
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
 
 use super::{Attempt, Inner};
-use crate::{error::Error, metrics};
+use crate::{asking::answer_of, error::Error, metrics};
 
 /// How long a read waits for its index, and for this member to reach it.
 pub(super) const READ_INDEX_MAX: Duration = Duration::from_secs(5);
@@ -43,10 +43,10 @@ impl ReadIndexes {
     pub(super) async fn next(&self) -> Result<u64, Error> {
         let (answer, answered) = oneshot::channel();
         self.queue.send(answer).await.map_err(|_| Error::ShutDown)?;
-        match answered.await {
-            Ok(Ok(index)) => Ok(index),
-            Ok(Err(last)) => Err(Error::Timeout { waited: READ_INDEX_MAX, last }),
-            Err(_) => Err(Error::ShutDown),
+        match answer_of(&self.queue, answered).await {
+            Some(Ok(index)) => Ok(index),
+            Some(Err(last)) => Err(Error::Timeout { waited: READ_INDEX_MAX, last }),
+            None => Err(Error::ShutDown),
         }
     }
 }
