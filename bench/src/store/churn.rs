@@ -40,6 +40,9 @@ pub struct ChurnArgs {
     /// Keys that are overwritten
     #[arg(long, default_value_t = 100_000)]
     pub keys: u64,
+    /// Revisions that are kept
+    #[arg(long, default_value_t = 20_000)]
+    pub retention_revisions: u64,
     /// Seconds between two looks at disk and memory
     #[arg(long, default_value_t = 15.0)]
     pub every: f64,
@@ -50,10 +53,12 @@ pub async fn run(args: &ChurnArgs, tasks: &Tasks) -> Result<()> {
     let mut out = std::io::stdout();
     writeln!(
         out,
-        "{}. {} overwrites of {} keys of 256 B, in transactions of {BATCH} by {CLIENTS} clients.\n",
+        "{}. {} overwrites of {} keys of 256 B, in transactions of {BATCH} by {CLIENTS} clients; {} \
+         revisions are kept.\n",
         host::describe(&args.products.folder())?,
         args.writes,
-        args.keys
+        args.keys,
+        args.retention_revisions
     )?;
     writeln!(
         out,
@@ -61,6 +66,7 @@ pub async fn run(args: &ChurnArgs, tasks: &Tasks) -> Result<()> {
          |---|---:|---:|---:|---:|---:|---:|"
     )?;
     for product in args.products.products() {
+        let product = product.retaining(args.retention_revisions);
         let cluster = Cluster::start(&product, &args.products.folder(), tasks).await?;
         churn(&cluster, args, tasks).await?;
     }

@@ -63,7 +63,9 @@ impl ProductArgs {
     pub(super) fn products(&self) -> Vec<Product> {
         let ours =
             Product::Kontiki { program: self.kontiki.clone(), flags: self.kontiki_flags.clone() };
-        let peer = self.peer.as_ref().map(|program| Product::Etcd { program: program.clone() });
+        let peer = self.peer.as_ref();
+        let peer =
+            peer.map(|program| Product::Etcd { program: program.clone(), flags: Vec::new() });
         [Some(ours).filter(|_| !self.peer_only), peer].into_iter().flatten().collect()
     }
 

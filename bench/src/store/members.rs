@@ -53,14 +53,30 @@ pub(crate) enum Product {
         /// How many.
         count: usize,
     },
-    /// etcd, by its binary.
+    /// etcd, by its binary, with further flags.
     Etcd {
         /// The binary.
         program: PathBuf,
+        /// After the others.
+        flags: Vec<String>,
     },
 }
 
 impl Product {
+    /// The same, but it keeps no more than so many revisions.
+    pub(super) fn retaining(mut self, revisions: u64) -> Product {
+        match &mut self {
+            Product::Kontiki { flags, .. } | Product::Servers { flags, .. } => {
+                flags.push(format!("--retention-revisions={revisions}"));
+            }
+            Product::Etcd { flags, .. } => flags.extend([
+                "--auto-compaction-mode=revision".to_owned(),
+                format!("--auto-compaction-retention={revisions}"),
+            ]),
+        }
+        self
+    }
+
     /// What tables call it.
     pub(super) fn name(&self) -> &'static str {
         match self {
@@ -81,7 +97,7 @@ impl Product {
     fn version(&self) -> Result<String> {
         let (Product::Kontiki { program, .. }
         | Product::Servers { program, .. }
-        | Product::Etcd { program }) = self;
+        | Product::Etcd { program, .. }) = self;
         let output = Command::new(program)
             .arg("--version")
             .output()
@@ -185,7 +201,7 @@ impl Cluster {
             Product::Servers { program, flags, .. } => {
                 start_kontiki(program, "--no-agent", flags, &folder, &ports, tasks).await
             }
-            Product::Etcd { program } => start_etcd(program, &folder, &ports),
+            Product::Etcd { program, flags } => start_etcd(program, flags, &folder, &ports),
         };
         let (members, tls) = started.with_context(|| format!("starting {}", product.name()))?;
         let at = |port: u16| format!("127.0.0.1:{port}");
@@ -345,6 +361,7 @@ const ETCD_QUOTA_BYTES: u64 = 32 << 30;
 
 fn start_etcd(
     program: &Path,
+    flags: &[String],
     folder: &Path,
     ports: &[u16],
 ) -> Result<(Vec<Member>, Arc<ClientConfig>)> {
@@ -386,6 +403,7 @@ fn start_etcd(
             arguments.push(format!("--{flag}={}", path.display()));
             arguments.push(format!("--peer-{flag}={}", path.display()));
         }
+        arguments.extend(flags.iter().cloned());
         let mut member = Member {
             program: program.to_path_buf(),
             arguments,
