@@ -46,6 +46,8 @@ pub struct Status {
     pub message: String,
     /// What it is about.
     pub details: Option<Box<Details>>,
+    /// `metadata.continue`: where a list may go on that could not be continued as it was.
+    pub continue_token: Option<Box<str>>,
 }
 
 /// What a conflict says when somebody else wrote the object first.
@@ -62,7 +64,7 @@ impl std::error::Error for Status {}
 
 impl Status {
     fn plain(code: u16, reason: &'static str, message: impl Into<String>) -> Status {
-        Status { code, reason, message: message.into(), details: None }
+        Status { code, reason, message: message.into(), details: None, continue_token: None }
     }
 
     fn about(
@@ -77,7 +79,8 @@ impl Status {
             kind: resource.to_owned(),
             ..Details::default()
         };
-        Status { code, reason, message, details: Some(Box::new(details)) }
+        let details = Some(Box::new(details));
+        Status { code, reason, message, details, continue_token: None }
     }
 
     /// A success about one object, such as its deletion.
@@ -89,7 +92,8 @@ impl Status {
             uid: uid.to_owned(),
             ..Details::default()
         };
-        Status { code: 200, reason: "", message: String::new(), details: Some(Box::new(details)) }
+        let details = Some(Box::new(details));
+        Status { code: 200, reason: "", message: String::new(), details, continue_token: None }
     }
 
     /// 400: the request makes no sense.
@@ -129,7 +133,7 @@ impl Status {
     pub fn no_such_resource() -> Status {
         let details = Some(Box::default());
         let message = "the server could not find the requested resource".to_owned();
-        Status { code: 404, reason: "NotFound", message, details }
+        Status { code: 404, reason: "NotFound", message, details, continue_token: None }
     }
 
     /// 405: the verb is not supported there.
@@ -178,7 +182,7 @@ impl Status {
     /// 409: an apply would change what others own.
     pub fn apply_conflict(causes: Vec<Cause>, message: String) -> Status {
         let details = Some(Box::new(Details { causes, ..Details::default() }));
-        Status { code: 409, reason: "Conflict", message, details }
+        Status { code: 409, reason: "Conflict", message, details, continue_token: None }
     }
 
     /// 500 without a reason: what upstream makes of an error that is no Status.
@@ -291,6 +295,9 @@ impl Status {
             "metadata": {},
             "status": outcome,
         });
+        if let Some(token) = &self.continue_token {
+            status["metadata"]["continue"] = (**token).into();
+        }
         if !self.message.is_empty() {
             status["message"] = self.message.as_str().into();
         }

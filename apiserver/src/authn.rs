@@ -9,6 +9,7 @@ pub mod bootstrap_token;
 pub mod certificate;
 pub mod legacy_token;
 pub mod oidc;
+pub mod published;
 pub mod service_account;
 pub mod static_token;
 pub mod verified;

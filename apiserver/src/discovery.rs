@@ -126,17 +126,27 @@ fn group(name: &str, versions: &[String]) -> Value {
     json!({"name": name, "versions": shown, "preferredVersion": shown[0]})
 }
 
+/// What there is beside groups and versions.
+const FIXED_PATHS: [&str; 9] = [
+    "/.well-known/openid-configuration",
+    "/healthz",
+    "/livez",
+    "/metrics",
+    "/openapi/v2",
+    "/openapi/v3",
+    "/openid/v1/jwks",
+    "/readyz",
+    "/version",
+];
+
 fn paths(catalogue: &Catalogue) -> Value {
     let mut paths = vec!["/api".to_owned(), "/api/v1".to_owned(), "/apis".to_owned()];
     for (name, versions) in groups(catalogue) {
         paths.push(format!("/apis/{name}"));
         paths.extend(versions.iter().map(|version| format!("/apis/{name}/{version}")));
     }
-    for fixed in
-        ["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"]
-    {
-        paths.push(fixed.to_owned());
-    }
+    paths.extend(FIXED_PATHS.map(str::to_owned));
+    paths.sort();
     json!({"paths": paths})
 }
 

@@ -40,7 +40,7 @@ mod volume;
 mod workload;
 
 use jiff::Timestamp;
-use kontiki_api::{catalogue::Row, meta};
+use kontiki_api::meta;
 use serde_json::{Value, json};
 
 pub use duration::age;
@@ -161,19 +161,20 @@ pub enum IncludeObject {
     Object,
 }
 
-/// The table of some objects of one resource.
-pub fn table(row: &Row, objects: &[Value], include: IncludeObject, now: Timestamp) -> Value {
-    of(&row.group, &row.resource).table(objects, include, now)
-}
-
 impl Printer {
-    /// The table of some objects.
-    pub fn table(&self, objects: &[Value], include: IncludeObject, now: Timestamp) -> Value {
+    /// The table of some objects, in a version of `meta.k8s.io`.
+    pub fn table(
+        &self,
+        objects: &[Value],
+        include: IncludeObject,
+        now: Timestamp,
+        meta: &str,
+    ) -> Value {
         let rows: Vec<Value> =
-            objects.iter().map(|object| self.row(object, now, include)).collect();
+            objects.iter().map(|object| self.row(object, now, include, meta)).collect();
         json!({
             "kind": "Table",
-            "apiVersion": "meta.k8s.io/v1",
+            "apiVersion": meta,
             "metadata": {},
             "columnDefinitions": self.definitions(),
             "rows": rows,
@@ -195,7 +196,7 @@ impl Printer {
     }
 
     /// One row.
-    pub fn row(&self, object: &Value, now: Timestamp, include: IncludeObject) -> Value {
+    pub fn row(&self, object: &Value, now: Timestamp, include: IncludeObject, meta: &str) -> Value {
         let cells = (self.cells)(object, now);
         assert_eq!(cells.len(), self.columns.len(), "a cell for every column");
         let mut row = json!({ "cells": cells });
@@ -204,7 +205,7 @@ impl Printer {
             IncludeObject::Metadata => {
                 row["object"] = json!({
                     "kind": "PartialObjectMetadata",
-                    "apiVersion": "meta.k8s.io/v1",
+                    "apiVersion": meta,
                     "metadata": object["metadata"],
                 });
             }

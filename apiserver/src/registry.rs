@@ -75,11 +75,17 @@ pub trait Strategy: Send + Sync + 'static {
         restore(object, old, "status");
     }
 
+    /// What of the metadata may be written together with a status; most kinds leave that to their
+    /// authors, as upstream's do.
+    fn status_metadata(&self) -> &'static [&'static str] {
+        OPEN_METADATA
+    }
+
     /// Undoes what an update through `/status` may not change: by default everything but `status`
-    /// (labels, annotations and finalizers stay as they were too).
+    /// and [`Strategy::status_metadata`].
     fn prepare_for_status_update(&self, object: &mut Value, old: &Value, context: &Context<'_>) {
         let _ = context;
-        keep_status(object, old, &[]);
+        keep_status(object, old, self.status_metadata());
     }
 
     /// Undoes what an update through another part of the object may not change: `approval` and
@@ -92,7 +98,10 @@ pub trait Strategy: Send + Sync + 'static {
     /// Which fields a writer can come to own by writing a subresource (empty: the object itself).
     /// Name here what the hooks above undo: nobody owns what was not written.
     fn owned(&self, subresource: &str) -> Owned<'static> {
-        owned(subresource)
+        match subresource {
+            "status" if self.status_metadata().is_empty() => Owned::Only(&[&["status"]]),
+            other => owned(other),
+        }
     }
 
     /// Checks a new object. `metadata` is checked by the verb, except for the name's form
@@ -243,10 +252,13 @@ pub trait Allocator {
 pub fn owned(subresource: &str) -> Owned<'static> {
     match subresource {
         "" => Owned::Without(&[&["status"]]),
-        "status" => Owned::Only(&[&["status"]]),
+        "status" => Owned::Only(&[&["status"], &["metadata"]]),
         _ => Owned::Without(&[]),
     }
 }
+
+/// The metadata that is its author's to write.
+pub const OPEN_METADATA: &[&str] = &["annotations", "finalizers", "labels", "ownerReferences"];
 
 /// Puts everything of `old` back but the status, and of the metadata what the verb has set and
 /// what else may be written with a status.

@@ -7,13 +7,13 @@ use kontiki_api::{Status, field};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    answer::{self, Body},
+    answer::Body,
     authz::Attributes,
     core::Core,
     exchange::Exchange,
     request_info::RequestInfo,
     user::UserInfo,
-    verbs::body,
+    verbs::{accept, bodies, body},
 };
 
 /// One kind of question.
@@ -104,6 +104,7 @@ pub async fn serve(
     if exchange.info.verb != "create" {
         return Err(crate::verbs::method_not_allowed());
     }
+    let agreed = accept::negotiate_answer(exchange.header(http::header::ACCEPT))?;
     let body = body::read_json(exchange).await?;
     let mut value: Value = serde_json::from_slice(&body).map_err(|error| {
         Status::bad_request(format!("the object provided is unrecognized: {error}"))
@@ -122,7 +123,7 @@ pub async fn serve(
         value["metadata"] = json!({"creationTimestamp": null});
     }
     value["status"] = status;
-    Ok(answer::value(StatusCode::CREATED, &value))
+    bodies::answer(StatusCode::CREATED, &value, agreed)
 }
 
 /// A user as the API shows it.

@@ -110,7 +110,10 @@ pub fn decode(
     map.insert("apiVersion".to_owned(), expected.api_version().into());
     let conformed = conform::conform(Schema::builtin(), expected.type_id()?, object);
     let (object, unknown) = conformed.map_err(|mismatch| cannot_handle(expected, &mismatch.0))?;
-    let complaints = parsed.duplicates.into_iter().chain(unknown).collect();
+    let mut complaints: Vec<String> = parsed.duplicates.into_iter().chain(unknown).collect();
+    if complaints.len() > 1 && validation != FieldValidation::Ignore {
+        complaints = parse::in_order(body, complaints);
+    }
     finish(object, complaints, validation).map_err(|strict| cannot_handle(expected, &strict))
 }
 
@@ -119,11 +122,13 @@ pub fn parse_json(body: &[u8]) -> Result<(Value, Vec<String>), String> {
     parse::parse(body).map(|parsed| (parsed.value, parsed.duplicates))
 }
 
-/// Brings a value that a patch has made into conformance.
+/// Brings a value that a patch has made into conformance. `complaints` are those about the patch
+/// itself.
 pub fn conform_patched(
     expected: Expected<'_>,
     patched: Value,
     patch: &Value,
+    complaints: &[String],
     validation: FieldValidation,
 ) -> Result<Decoded, Status> {
     let conformed = conform::conform(Schema::builtin(), expected.type_id()?, patched);
@@ -132,7 +137,8 @@ pub fn conform_patched(
         let error = field::Error::invalid(&path, patch.clone(), mismatch.0);
         Status::invalid("", "", "", &error.into())
     })?;
-    finish(object, unknown, validation).map_err(Status::bad_request)
+    let complaints = complaints.iter().cloned().chain(unknown).collect();
+    finish(object, complaints, validation).map_err(Status::bad_request)
 }
 
 /// Brings a stored value into conformance, silently: an older release may have written it.

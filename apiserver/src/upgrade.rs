@@ -42,7 +42,7 @@ pub fn take(exchange: &mut Exchange) -> Result<OnUpgrade, Status> {
 
 /// What upstream answers when the other side is not reached: an error without a reason.
 pub fn plain_error(message: String) -> Status {
-    Status { code: 500, reason: "", message, details: None }
+    Status { code: 500, reason: "", message, details: None, continue_token: None }
 }
 
 /// Asks the other side to switch.

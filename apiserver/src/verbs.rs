@@ -63,5 +63,6 @@ pub fn method_not_allowed() -> Status {
         reason: "MethodNotAllowed",
         message: "the server does not allow this method on the requested resource".to_owned(),
         details: Some(Box::default()),
+        continue_token: None,
     }
 }

@@ -19,8 +19,13 @@ pub struct JsonPatch(json_patch::Patch);
 impl JsonPatch {
     /// Reads a patch.
     pub fn parse(text: &[u8]) -> Result<JsonPatch, Error> {
-        let patch: json_patch::Patch = serde_json::from_slice(text)
-            .map_err(|e| Error::Malformed(format!("error decoding patch: {e}")))?;
+        let operations = serde_json::from_slice(text).map_err(malformed)?;
+        JsonPatch::read(operations)
+    }
+
+    /// The patch that a list of operations is.
+    pub fn read(operations: Value) -> Result<JsonPatch, Error> {
+        let patch: json_patch::Patch = serde_json::from_value(operations).map_err(malformed)?;
         if patch.0.len() > OPERATIONS_MAX {
             return Err(Error::TooLarge(format!(
                 "The allowed maximum operations in a JSON patch is {OPERATIONS_MAX}, got {}",
@@ -54,6 +59,11 @@ impl JsonPatch {
         *document = next;
         Ok(())
     }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "as map_err gives it")]
+fn malformed(error: serde_json::Error) -> Error {
+    Error::Malformed(format!("error decoding patch: {error}"))
 }
 
 /// How long a value is as JSON.

@@ -32,6 +32,15 @@ fn own_node(attempt: &Attempt<'_>, node: &str) -> Result<(), Status> {
         .forbidden(&format!("node {node:?} is not allowed to modify node {:?}", attempt.name)))
 }
 
+/// Labels decide who selects a pod, which is not the business of whoever runs it.
+fn relabels(attempt: &Attempt<'_>) -> bool {
+    let labels = |object: &serde_json::Value| {
+        let labels = object["metadata"]["labels"].as_object();
+        labels.filter(|labels| !labels.is_empty()).cloned()
+    };
+    attempt.old.is_some_and(|old| labels(old) != labels(attempt.object))
+}
+
 async fn own_pod(core: &Core, attempt: &Attempt<'_>, node: &str) -> Result<(), Status> {
     let bound_to = |pod: &serde_json::Value| pod["spec"]["nodeName"] == node;
     match attempt.operation {
@@ -47,6 +56,10 @@ async fn own_pod(core: &Core, attempt: &Attempt<'_>, node: &str) -> Result<(), S
             .forbidden(&format!(
                 "node {node:?} can only update pod status for pods with spec.nodeName set to itself"
             ))),
+        Operation::Update if relabels(attempt) => {
+            Err(attempt
+                .forbidden(&format!("node {node:?} cannot update labels through pod status")))
+        }
         Operation::Update => Ok(()),
         Operation::Delete => {
             let found = core.find("", "pods", attempt.namespace, attempt.name).await?;

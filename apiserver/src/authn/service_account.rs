@@ -10,7 +10,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use kontiki_api::{account_token, meta};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{KeyError, verified::Verified};
+use super::{KeyError, published::PublicKey, verified::Verified};
 use crate::{
     cache::Caches,
     user::{SERVICE_ACCOUNT_PREFIX, UserInfo},
@@ -72,6 +72,7 @@ pub struct Reference {
 pub struct TokenKeys {
     signing: EncodingKey,
     verifying: DecodingKey,
+    published: PublicKey,
     issuer: String,
     verified: Verified<Claims>,
     legacy: Verified<account_token::Claims>,
@@ -84,6 +85,7 @@ impl TokenKeys {
         let pair = rcgen::KeyPair::from_pem(private_pem).map_err(|e| failed(&e))?;
         let public_pem = pair.public_key_pem();
         Ok(TokenKeys {
+            published: PublicKey::of(&pair)?,
             signing: EncodingKey::from_ec_pem(private_pem.as_bytes()).map_err(|e| failed(&e))?,
             verifying: DecodingKey::from_ec_pem(public_pem.as_bytes()).map_err(|e| failed(&e))?,
             issuer: issuer.to_owned(),
@@ -97,9 +99,16 @@ impl TokenKeys {
         &self.issuer
     }
 
+    /// The key that tokens can be checked with, as a JSON Web Key.
+    pub fn published(&self) -> &PublicKey {
+        &self.published
+    }
+
     /// Signs a token.
     pub fn sign(&self, claims: &Claims) -> Result<String, KeyError> {
-        jsonwebtoken::encode(&Header::new(Algorithm::ES256), claims, &self.signing)
+        let kid = Some(self.published.id.clone());
+        let header = Header { kid, ..Header::new(Algorithm::ES256) };
+        jsonwebtoken::encode(&header, claims, &self.signing)
             .map_err(|error| KeyError(error.to_string()))
     }
 
@@ -216,6 +225,8 @@ mod tests {
         let later: Timestamp = "2026-01-01T02:00:00Z".parse().unwrap();
         let token = keys.sign(&claims(now.as_second())).unwrap();
         assert!(token.starts_with("ey"));
+        let header = jsonwebtoken::decode_header(&token).unwrap();
+        assert_eq!(header.kid, Some(keys.published().id.clone()));
         let seen = keys.verify(&token, None, now).unwrap();
         assert_eq!(seen.bound.pod.as_ref().unwrap().name, "web");
         assert!(keys.verify(&token, None, later).is_none());

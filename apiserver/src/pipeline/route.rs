@@ -9,6 +9,7 @@ use kontiki_api::Status;
 use super::{Flow, StageFuture};
 use crate::{
     answer::{self, Body},
+    authn::published,
     core::Core,
     discovery,
     exchange::Exchange,
@@ -99,6 +100,7 @@ async fn fixed(core: &Arc<Core>, exchange: &mut Exchange) -> Result<Response<Bod
             let text = core.flow_control.as_ref().and_then(|control| control.dump(name));
             text.map(|text| answer::text(StatusCode::OK, text)).ok_or_else(not_a_path)
         }
+        [".well-known" | "openid", ..] => published::serve(core, &parts).ok_or_else(not_a_path),
         ["openapi", rest @ ..] => {
             let accept = exchange.header(http::header::ACCEPT);
             openapi::serve(&core.catalogue, rest, accept).ok_or_else(not_a_path)

@@ -4,6 +4,8 @@ use super::*;
 
 const NOW: &str = "2026-01-02T03:10:00Z";
 
+const META: &str = "meta.k8s.io/v1";
+
 fn now() -> Timestamp {
     NOW.parse().expect("a time")
 }
@@ -160,11 +162,12 @@ fn tables_carry_what_was_asked_for() {
     let objects = [
         json!({"metadata": {"name": "a", "creationTimestamp": NOW}, "status": {"phase": "Active"}}),
     ];
-    let printed = table(row, &objects, IncludeObject::Metadata, now());
+    let printed =
+        of(&row.group, &row.resource).table(&objects, IncludeObject::Metadata, now(), META);
     assert_eq!(printed["columnDefinitions"][0]["format"], "name");
     assert_eq!(printed["rows"][0]["cells"], json!(["a", "Active", "0s"]));
     assert_eq!(printed["rows"][0]["object"]["kind"], "PartialObjectMetadata");
-    let printed = table(row, &objects, IncludeObject::None, now());
+    let printed = of(&row.group, &row.resource).table(&objects, IncludeObject::None, now(), META);
     assert_eq!(printed["rows"][0].get("object"), None);
     assert_eq!(of("x", "y").columns.len(), 2);
 }
@@ -236,7 +239,7 @@ fn a_scale_is_wanted_and_available() {
         "spec": {"replicas": 3},
         "status": {"replicas": 2},
     });
-    let table = SCALE.table(&[scale], IncludeObject::None, now());
+    let table = SCALE.table(&[scale], IncludeObject::None, now(), META);
     assert_eq!(table["rows"][0]["cells"], json!(["web", 3, 2, "60s"]));
     let names: Vec<_> = table["columnDefinitions"].as_array().expect("columns").iter().collect();
     assert_eq!(names[1]["name"], "Desired");

@@ -78,7 +78,7 @@ impl<'a> Walk<'a> {
         }
         for key in unknown {
             let length = self.descend(&key);
-            self.unknown.push(format!("unknown field {:?}", self.path));
+            self.unknown.push(super::parse::unknown(&self.path));
             self.path.truncate(length);
         }
         Ok(taken)

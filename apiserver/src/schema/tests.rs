@@ -33,8 +33,18 @@ fn unknown_and_repeated_fields_are_reported_by_path() {
         r#"{"kind":"Deployment","apiVersion":"apps/v1","metadata":{"name":"x"},"spec":{"replicas":2,"template":{"spec":{"containers":[{"name":"a"}]}}}}"#,
         &[
             r#"duplicate field "spec.replicas""#,
-            r#"unknown field "spec.template.spec.containers[0].bar""#,
             r#"unknown field "spec.foo""#,
+            r#"unknown field "spec.template.spec.containers[0].bar""#,
+        ],
+    );
+    check(
+        DEPLOYMENT,
+        r#"{"bad":{"a":1,"a":2},"spec":{"no":1,"no":2,"paused":true,"paused":false}}"#,
+        r#"{"kind":"Deployment","apiVersion":"apps/v1","spec":{"paused":false}}"#,
+        &[
+            r#"unknown field "bad""#,
+            r#"unknown field "spec.no""#,
+            r#"duplicate field "spec.paused""#,
         ],
     );
     check_refused(
@@ -124,11 +134,11 @@ fn int_or_string_bytes_and_times() {
 #[test]
 fn patched_values_are_checked_too() {
     let patch = serde_json::json!({"spec": {"foo": 1}});
-    let strict = conform_patched(POD, patch.clone(), &patch, FieldValidation::Strict);
+    let strict = conform_patched(POD, patch.clone(), &patch, &[], FieldValidation::Strict);
     let message = strict.expect_err("unknown field").message;
     assert_eq!(message, r#"strict decoding error: unknown field "spec.foo""#);
     let patch = serde_json::json!({"spec": {"nodeName": 1}});
-    let wrong = conform_patched(POD, patch.clone(), &patch, FieldValidation::Warn);
+    let wrong = conform_patched(POD, patch.clone(), &patch, &[], FieldValidation::Warn);
     assert_eq!(wrong.expect_err("wrong type").code, 422);
 }
 

@@ -97,7 +97,6 @@ impl Strategy for CertificateSigningRequests {
         } else {
             value::set(status, "conditions", merged);
         }
-        keep_metadata(object, old);
     }
 
     fn validate(&self, object: &Value) -> Errors {
@@ -141,15 +140,6 @@ impl Strategy for CertificateSigningRequests {
 
 fn conditions(object: &Value) -> Vec<Value> {
     object["status"]["conditions"].as_array().cloned().unwrap_or_default()
-}
-
-/// Updates of a part leave the metadata alone.
-fn keep_metadata(object: &mut Value, old: &Value) {
-    let version = object["metadata"].get("resourceVersion").cloned();
-    let managed = object["metadata"].get("managedFields").cloned();
-    restore(object, old, "metadata");
-    meta::set(object, "resourceVersion", version);
-    meta::set(object, "managedFields", managed);
 }
 
 /// New conditions are dated now, and hold.

@@ -118,6 +118,7 @@ pub(super) static ATTACHMENTS: Declared = Declared {
     check_update: |check, new, old| check.fixed(&new.at("spec"), &old.at("spec")),
     create: |object, _| value::set(object, "status", json!({"attached": false})),
     has_status: true,
+    status_metadata: &[],
     ..PLAIN
 };
 

@@ -9,6 +9,10 @@ use crate::registry::Strategy;
 pub(super) struct CustomResourceDefinitions;
 
 impl Strategy for CustomResourceDefinitions {
+    fn status_metadata(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     fn validate_name(&self, name: &str, prefix: bool) -> Vec<String> {
         check::name_with(names::dns1123_subdomain, name, prefix)
     }

@@ -8,7 +8,7 @@ use super::{
     place::Place,
     value,
 };
-use crate::registry::{Claim, Context, Strategy, restore};
+use crate::registry::{Claim, Context, OPEN_METADATA, Strategy, restore};
 
 /// What is special about a kind. Everything left out is nothing special.
 pub(super) struct Declared {
@@ -28,6 +28,8 @@ pub(super) struct Declared {
     pub(super) check_status: fn(&mut Check, &Place<'_>, &Place<'_>),
     /// Whether the status is the business of `/status` alone.
     pub(super) has_status: bool,
+    /// What of the metadata may be written together with it.
+    pub(super) status_metadata: &'static [&'static str],
     /// Whether changes of what is wanted are counted.
     pub(super) has_generation: bool,
     /// Whether an update creates what is missing.
@@ -50,6 +52,7 @@ pub(super) const PLAIN: Declared = Declared {
     check_update: |_, _, _| {},
     check_status: |_, _, _| {},
     has_status: false,
+    status_metadata: OPEN_METADATA,
     has_generation: false,
     creates_on_update: false,
     unconditional: true,
@@ -77,6 +80,10 @@ impl Strategy for Declared {
             restore(object, old, "status");
         }
         (self.update)(object, old);
+    }
+
+    fn status_metadata(&self) -> &'static [&'static str] {
+        self.status_metadata
     }
 
     fn validate(&self, object: &Value) -> Errors {

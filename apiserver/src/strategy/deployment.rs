@@ -7,7 +7,6 @@ use kontiki_api::{
         apimachinery::pkg::util::intstr::IntOrString,
     },
     names,
-    ownership::Owned,
 };
 use serde_json::{Value, json};
 
@@ -15,7 +14,7 @@ use super::{
     check::{self, Check, percent},
     replica_set, value,
 };
-use crate::registry::{self, Context, Strategy};
+use crate::registry::{Context, Strategy};
 
 /// The strategy of `deployments`.
 pub(super) struct Deployments;
@@ -40,16 +39,9 @@ impl Strategy for Deployments {
         value::set(object, "status", json!({}));
     }
 
-    fn prepare_for_status_update(&self, object: &mut Value, old: &Value, _: &Context<'_>) {
+    fn status_metadata(&self) -> &'static [&'static str] {
         // So that the revision, which stands in an annotation, raises no generation.
-        registry::keep_status(object, old, &["annotations"]);
-    }
-
-    fn owned(&self, subresource: &str) -> Owned<'static> {
-        match subresource {
-            "status" => Owned::Only(&[&["status"], &["metadata", "annotations"]]),
-            other => registry::owned(other),
-        }
+        &["annotations", "finalizers", "ownerReferences"]
     }
 
     fn validate(&self, object: &Value) -> Errors {

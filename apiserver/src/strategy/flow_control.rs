@@ -31,6 +31,7 @@ pub(super) static SCHEMAS: Declared = Declared {
         }
     },
     check: check_schema,
+    status_metadata: &[],
     ..WANTED
 };
 
@@ -55,6 +56,7 @@ pub(super) static LEVELS: Declared = Declared {
         }
     },
     check: check_level,
+    status_metadata: &[],
     ..WANTED
 };
 

@@ -50,6 +50,11 @@ impl Strategy for Pods {
         registry::restore(object, old, "status");
     }
 
+    fn status_metadata(&self) -> &'static [&'static str] {
+        // Whose a pod is, whoever runs it does not decide.
+        &["annotations", "finalizers", "labels"]
+    }
+
     fn prepare_for_part(&self, part: &str, object: &mut Value, old: &Value, _: &Context<'_>) {
         parts::prepare(part, object, old);
     }

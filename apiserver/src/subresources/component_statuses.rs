@@ -49,10 +49,13 @@ async fn run(core: &Arc<Core>, exchange: &mut Exchange) -> Result<Response<Body>
         Form::Object => json!({
             "kind": "ComponentStatusList", "apiVersion": "v1", "metadata": {}, "items": all,
         }),
-        Form::Table => bodies::table(&resource, &all, &exchange.query, &json!({})),
+        Form::Table => bodies::table(&resource, &all, &exchange.query, &json!({}), agreed.meta),
         Form::Metadata => json!({
-            "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": {},
-            "items": all.iter().map(bodies::metadata_only).collect::<Vec<_>>(),
+            "kind": "PartialObjectMetadataList", "apiVersion": agreed.meta, "metadata": {},
+            "items": all
+                .iter()
+                .map(|one| bodies::metadata_only(one, agreed.meta))
+                .collect::<Vec<_>>(),
         }),
     };
     bodies::encoded(StatusCode::OK, list.to_string().into(), agreed)

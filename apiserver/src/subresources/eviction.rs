@@ -123,6 +123,7 @@ async fn ask(core: &Core, writer: &Writer, pod: &Value) -> Result<Option<Granted
                       subresource does not support."
                 .to_owned(),
             details: None,
+            continue_token: None,
         });
     }
     let name = meta::name(&budget).to_owned();

@@ -128,7 +128,7 @@ async fn read(exchange: &mut Exchange) -> Result<Wish, Status> {
         return apply::read(exchange).await.map(Wish::Apply);
     }
     if exchange.info.verb == "patch" {
-        return Ok(Wish::Patch(patch::read(exchange).await?.0));
+        return Ok(Wish::Patch(patch::read(exchange).await?.patch));
     }
     let body = body::read_json(exchange).await?;
     let scale: Value = serde_json::from_slice(&body)

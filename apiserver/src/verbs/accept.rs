@@ -9,6 +9,10 @@ use kontiki_api::Status;
 
 use crate::protobuf::MEDIA_TYPE as PROTOBUF;
 
+/// The version of tables and of bare metadata.
+const META: &str = "meta.k8s.io/v1";
+/// The version before it, the same in all but its name.
+const META_BETA: &str = "meta.k8s.io/v1beta1";
 /// Media types that can be produced.
 const OFFERED: [&str; 3] = ["application/json", "application/yaml", PROTOBUF];
 /// Those of them that watches can be sent in.
@@ -42,41 +46,54 @@ pub struct Agreed {
     pub form: Form,
     /// How it is written.
     pub encoding: Encoding,
+    /// The version that forms other than the object's own are in.
+    pub meta: &'static str,
+}
+
+impl Agreed {
+    /// The object itself, as it is stored.
+    const PLAIN: Agreed = Agreed { form: Form::Object, encoding: Encoding::Json, meta: META };
 }
 
 /// Finds the first acceptable form. An absent header accepts everything.
 pub fn negotiate(header: &str) -> Result<Agreed, Status> {
-    find(header, true).ok_or_else(|| Status::not_acceptable(&OFFERED))
+    find(header, |_| true).ok_or_else(|| Status::not_acceptable(&OFFERED))
 }
 
 /// The same for a watch, which is never YAML.
 pub fn negotiate_stream(header: &str) -> Result<Agreed, Status> {
-    find(header, false).ok_or_else(|| Status::not_acceptable(&OFFERED_STREAMS))
+    let found = find(header, |agreed| agreed.encoding != Encoding::Yaml);
+    found.ok_or_else(|| Status::not_acceptable(&OFFERED_STREAMS))
+}
+
+/// The same for what is no object that could be listed, and has no columns.
+pub fn negotiate_answer(header: &str) -> Result<Agreed, Status> {
+    let found = find(header, |agreed| agreed.form != Form::Table);
+    found.ok_or_else(|| Status::not_acceptable(&OFFERED))
 }
 
 /// Whether a client that sends this header gets protobuf.
 pub fn gets_protobuf(header: &str) -> bool {
     header.contains(PROTOBUF)
-        && find(header, true).is_some_and(|agreed| agreed.encoding == Encoding::Protobuf)
+        && find(header, |_| true).is_some_and(|agreed| agreed.encoding == Encoding::Protobuf)
 }
 
 /// What is left of a header where a kind has no message.
 pub fn without_protobuf(header: &str) -> Result<String, Status> {
     let is_other = |offer: &&str| offer.split(';').next().map(str::trim) != Some(PROTOBUF);
     let rest = header.split(',').filter(is_other).collect::<Vec<_>>().join(",");
-    let left = !rest.trim().is_empty() && find(&rest, true).is_some();
+    let left = !rest.trim().is_empty() && find(&rest, |_| true).is_some();
     left.then_some(rest).ok_or_else(|| Status::not_acceptable(&OFFERED[..2]))
 }
 
-fn find(header: &str, yaml: bool) -> Option<Agreed> {
+fn find(header: &str, serves: fn(Agreed) -> bool) -> Option<Agreed> {
     if header.trim().is_empty() {
-        return Some(Agreed { form: Form::Object, encoding: Encoding::Json });
+        return Some(Agreed::PLAIN);
     }
-    let can_be = |offer: &Offer| match offer.agreed.encoding {
-        Encoding::Json => true,
-        Encoding::Yaml => yaml,
+    let can_be = |offer: &Offer| {
         // There is no such message.
-        Encoding::Protobuf => offer.agreed.form != Form::Table,
+        let is_message = offer.agreed.form != Form::Table;
+        serves(offer.agreed) && (is_message || offer.agreed.encoding != Encoding::Protobuf)
     };
     let mut offers: Vec<Offer> = header.split(',').filter_map(read).filter(can_be).collect();
     // The liked ones first, and of those the ones that are named; otherwise as they stand.
@@ -109,6 +126,7 @@ fn read(offer: &str) -> Option<Offer> {
     let parameters: Vec<(&str, &str)> =
         parts.filter_map(|parameter| parameter.split_once('=')).collect();
     let value = |name: &str| parameters.iter().find(|(key, _)| *key == name).map(|(_, v)| *v);
+    let meta = if value("v") == Some("v1beta1") { META_BETA } else { META };
     let form = match value("as") {
         None => Form::Object,
         Some(_) if value("g") != Some("meta.k8s.io") => return None,
@@ -118,7 +136,8 @@ fn read(offer: &str) -> Option<Offer> {
         Some(_) => return None,
     };
     let quality = value("q").map_or(1000, thousandths);
-    Some(Offer { agreed: Agreed { form, encoding }, quality, is_wild: media_type.ends_with('*') })
+    let agreed = Agreed { form, encoding, meta };
+    Some(Offer { agreed, quality, is_wild: media_type.ends_with('*') })
 }
 
 /// A quality; what cannot be read is not liked at all, as upstream.
@@ -176,6 +195,33 @@ mod tests {
         assert!(without_protobuf(protobuf).is_err());
         assert_eq!(form("text/html"), None);
         assert_eq!(form("application/cbor"), None);
+    }
+
+    #[test]
+    fn what_is_no_object_is_no_table() {
+        let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
+        let refused = negotiate_answer(table).unwrap_err();
+        assert_eq!(
+            (refused.code, refused.message.as_str()),
+            (
+                406,
+                "only the following media types are accepted: application/json, \
+                 application/yaml, application/vnd.kubernetes.protobuf"
+            )
+        );
+        let agreed = negotiate_answer(&format!("{table},application/json")).unwrap();
+        assert_eq!(agreed.form, Form::Object);
+    }
+
+    #[test]
+    fn forms_come_in_the_version_that_is_asked_for() {
+        let meta = |version: &str| {
+            let accept = format!("application/json;as=Table;v={version};g=meta.k8s.io");
+            negotiate(&accept).map(|agreed| agreed.meta).ok()
+        };
+        assert_eq!(meta("v1"), Some("meta.k8s.io/v1"));
+        assert_eq!(meta("v1beta1"), Some("meta.k8s.io/v1beta1"));
+        assert_eq!(meta("v2"), None);
     }
 
     #[test]

@@ -26,15 +26,22 @@ pub fn object(
 ) -> Result<Response<Body>, Status> {
     match agreed.form {
         Form::Object => return encoded(code, json, agreed),
-        Form::Metadata => return encoded(code, partial(&json), agreed),
+        Form::Metadata => return encoded(code, partial(&json, agreed.meta), agreed),
         Form::Table => {}
     }
     let value: Value = serde_json::from_slice(&json).map_err(|error| {
         Status::internal_error(&format!("cannot read back the object: {error}"))
     })?;
     let metadata = json!({"resourceVersion": value["metadata"]["resourceVersion"]});
-    let shaped = table(resource, std::slice::from_ref(&value), query, &metadata);
+    let shaped = table(resource, std::slice::from_ref(&value), query, &metadata, agreed.meta);
     encoded(code, shaped.to_string().into(), agreed)
+}
+
+/// Answers with what is no object of a resource, and agreed to be no table.
+pub fn answer(code: StatusCode, value: &Value, agreed: Agreed) -> Result<Response<Body>, Status> {
+    let json = Bytes::from(value.to_string());
+    let shaped = if agreed.form == Form::Metadata { partial(&json, agreed.meta) } else { json };
+    encoded(code, shaped, agreed)
 }
 
 /// Answers with ready JSON.
@@ -51,10 +58,16 @@ pub fn encoded(code: StatusCode, json: Bytes, agreed: Agreed) -> Result<Response
     Ok(answer::typed(code, "application/yaml", Body::full(text)))
 }
 
-/// The table of some objects, with the list's metadata.
-pub fn table(resource: &Resource, objects: &[Value], query: &Query, metadata: &Value) -> Value {
-    let now = Timestamp::now();
-    let mut table = printers::table(&resource.row, objects, include(query), now);
+/// The table of some objects, with the list's metadata, in a version of `meta.k8s.io`.
+pub fn table(
+    resource: &Resource,
+    objects: &[Value],
+    query: &Query,
+    metadata: &Value,
+    meta: &str,
+) -> Value {
+    let printer = printers::of(&resource.row.group, &resource.row.resource);
+    let mut table = printer.table(objects, include(query), Timestamp::now(), meta);
     table["metadata"] = metadata.clone();
     table
 }
@@ -73,10 +86,11 @@ pub fn scale(scale: &Value, agreed: Agreed, query: &Query) -> Result<Response<Bo
     let json = Bytes::from(scale.to_string());
     let shaped = match agreed.form {
         Form::Object => json,
-        Form::Metadata => partial(&json),
+        Form::Metadata => partial(&json, agreed.meta),
         Form::Table => {
             let scales = std::slice::from_ref(scale);
-            let mut table = printers::SCALE.table(scales, include(query), Timestamp::now());
+            let now = Timestamp::now();
+            let mut table = printers::SCALE.table(scales, include(query), now, agreed.meta);
             table["metadata"] = json!({"resourceVersion": scale["metadata"]["resourceVersion"]});
             table.to_string().into()
         }
@@ -85,22 +99,22 @@ pub fn scale(scale: &Value, agreed: Agreed, query: &Query) -> Result<Response<Bo
 }
 
 /// An object reduced to its metadata, from bytes to bytes.
-pub fn partial(object: &[u8]) -> Bytes {
+pub fn partial(object: &[u8], meta: &str) -> Bytes {
     #[derive(Deserialize)]
     struct Parts<'a> {
         #[serde(borrow)]
         metadata: &'a RawValue,
     }
     let metadata = serde_json::from_slice::<Parts<'_>>(object).map(|parts| parts.metadata.get());
-    let kind = r#"{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1""#;
+    let kind = format!(r#"{{"kind":"PartialObjectMetadata","apiVersion":"{meta}""#);
     format!(r#"{kind},"metadata":{}}}"#, metadata.unwrap_or("{}")).into()
 }
 
 /// An object reduced to its metadata.
-pub fn metadata_only(object: &Value) -> Value {
+pub fn metadata_only(object: &Value, meta: &str) -> Value {
     json!({
         "kind": "PartialObjectMetadata",
-        "apiVersion": "meta.k8s.io/v1",
+        "apiVersion": meta,
         "metadata": object["metadata"],
     })
 }

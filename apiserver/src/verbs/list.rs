@@ -36,9 +36,17 @@ const CHUNK_BYTES: usize = 128 << 10;
 /// Keys fetched at a time when a page comes from the store.
 const STORE_PAGE: u64 = 500;
 
-/// What a client is told whose pages took too long.
+/// What a client is told whose pages took too long. The answer carries another token.
 const TOKEN_EXPIRED: &str = "The provided continue parameter is too old to display a consistent \
-                             list result. You can start a new list without the continue parameter.";
+                             list result. You can start a new list without the continue parameter, \
+                             or use the continue token in this response to retrieve the remainder \
+                             of the results. Continuing with the provided token results in an \
+                             inconsistent list - objects that were created, modified, or deleted \
+                             between the time the first chunk was returned and now may show up in \
+                             the list.";
+const TOKEN_VERSION: &str = "meta.k8s.io/v1";
+/// The revision in a token that goes on with what there is now, as upstream writes it.
+const LATEST: i64 = -1;
 
 /// What a list is asked for.
 struct Request {
@@ -46,7 +54,7 @@ struct Request {
     limit: usize,
     /// Exactly this revision; `None` is the cache's.
     exact: Option<Revision>,
-    /// First key.
+    /// First key; that of a token, unless empty.
     start: String,
 }
 
@@ -64,8 +72,15 @@ type Objects = Box<dyn Iterator<Item = Arc<Object>> + Send>;
 #[derive(Serialize, Deserialize)]
 struct Token {
     v: String,
-    rv: u64,
+    rv: i64,
     start: String,
+}
+
+impl Token {
+    fn encode(revision: i64, start: &str) -> String {
+        let token = Token { v: TOKEN_VERSION.to_owned(), rv: revision, start: start.to_owned() };
+        URL_SAFE_NO_PAD.encode(serde_json::to_vec(&token).expect("a token is JSON"))
+    }
 }
 
 pub(super) async fn serve(
@@ -98,7 +113,16 @@ async fn read_request(
     check_match(version, matching, query.non_empty("continue").is_some())?;
     if let Some(token) = query.non_empty("continue") {
         let token = decode_token(token)?;
-        let exact = Some(Revision(token.rv));
+        if !matches!(version, "" | "0") {
+            return Err(Status::bad_request(
+                "specifying resource version is not allowed when using continue",
+            ));
+        }
+        // A negative revision: nothing is left of the one that the list began at.
+        let exact = u64::try_from(token.rv).ok().map(Revision);
+        if exact.is_none() {
+            get::freshness(core, "").await?;
+        }
         return Ok(Request { selection, limit, exact, start: token.start });
     }
     let legacy_exact = limit > 0 && matching.is_empty() && !matches!(version, "" | "0");
@@ -140,7 +164,7 @@ fn decode_token(text: &str) -> Result<Token, Status> {
     let bytes = URL_SAFE_NO_PAD.decode(text).ok();
     let token = bytes.and_then(|bytes| serde_json::from_slice::<Token>(&bytes).ok());
     token
-        .filter(|token| token.v == "meta.k8s.io/v1" && token.rv > 0)
+        .filter(|token| token.v == TOKEN_VERSION && (token.rv > 0 || token.rv == LATEST))
         .ok_or_else(|| Status::bad_request("continue key is not valid: cannot be decoded"))
 }
 
@@ -148,7 +172,7 @@ fn from_cache(core: &Core, resource: &Resource, request: &Request) -> Page {
     let snapshot = resource.cache.snapshot(core.caches.revision());
     let selection = request.selection.clone();
     let revision = snapshot.revision;
-    let walk = snapshot.index.walk(&selection.narrowest_prefix(), "");
+    let walk = snapshot.index.walk(&selection.narrowest_prefix(), &request.start);
     if request.limit == 0 {
         let objects = walk.filter(move |object| selection.selects(object));
         return Page { revision, objects: Box::new(objects), next: None };
@@ -179,8 +203,12 @@ async fn from_store(
     loop {
         let page = core.storage.page(range.clone(), revision, STORE_PAGE).await;
         let page = page.map_err(|error| match error {
-            BackendError::Compacted { .. } if !request.start.is_empty() => {
-                Status::expired(TOKEN_EXPIRED)
+            BackendError::Compacted { .. } if !request.start.is_empty() => Status {
+                continue_token: Some(Token::encode(LATEST, &request.start).into()),
+                ..Status::expired(TOKEN_EXPIRED)
+            },
+            BackendError::Compacted { .. } => {
+                Status::expired("The resourceVersion for the provided list is too old.")
             }
             other => unavailable(&other),
         })?;
@@ -213,10 +241,8 @@ async fn from_store(
 fn list_metadata(page: &Page) -> Value {
     let mut metadata = json!({"resourceVersion": page.revision.to_string()});
     if let Some((start, rest)) = &page.next {
-        let token =
-            Token { v: "meta.k8s.io/v1".to_owned(), rv: page.revision.0, start: start.clone() };
-        let text = serde_json::to_vec(&token).expect("a token is JSON");
-        metadata["continue"] = URL_SAFE_NO_PAD.encode(text).into();
+        let revision = i64::try_from(page.revision.0).unwrap_or(i64::MAX);
+        metadata["continue"] = Token::encode(revision, start).into();
         if let Some(rest) = rest {
             metadata["remainingItemCount"] = (*rest).into();
         }
@@ -245,19 +271,21 @@ fn respond(
             Chunks::new(head, Box::new(page.objects.map(|object| object.json.clone())))
         }
         Form::Metadata => {
-            let kind = r#"{"kind":"PartialObjectMetadataList","apiVersion":"meta.k8s.io/v1""#;
+            let meta = agreed.meta;
+            let kind = format!(r#"{{"kind":"PartialObjectMetadataList","apiVersion":"{meta}""#);
             let head = format!(r#"{kind},"metadata":{metadata},"items":["#);
-            Chunks::new(head, Box::new(page.objects.map(|object| bodies::partial(&object.json))))
+            let items = page.objects.map(move |object| bodies::partial(&object.json, meta));
+            Chunks::new(head, Box::new(items))
         }
         Form::Table => {
             let printer = printers::of(&row.group, &row.resource);
             let (columns, now) = (printer.definitions(), Timestamp::now());
-            let include = bodies::include(&exchange.query);
-            let kind = r#"{"kind":"Table","apiVersion":"meta.k8s.io/v1""#;
+            let (include, meta) = (bodies::include(&exchange.query), agreed.meta);
+            let kind = format!(r#"{{"kind":"Table","apiVersion":"{meta}""#);
             let head =
                 format!(r#"{kind},"metadata":{metadata},"columnDefinitions":{columns},"rows":["#);
             let rows = page.objects.map(move |object| {
-                Bytes::from(printer.row(&object.value(), now, include).to_string())
+                Bytes::from(printer.row(&object.value(), now, include, meta).to_string())
             });
             Chunks::new(head, Box::new(rows))
         }

@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::{Response, StatusCode};
 use kontiki_api::{
     Status, catalogue, meta,
@@ -17,13 +16,7 @@ use super::{
     stored::{Target, Writer},
     update::{self, Part},
 };
-use crate::{
-    answer::Body,
-    cache::Resource,
-    core::Core,
-    exchange::Exchange,
-    schema::{self, FieldValidation},
-};
+use crate::{answer::Body, core::Core, exchange::Exchange, schema};
 
 pub(super) const ACCEPTED: [&str; 4] = [
     "application/json-patch+json",
@@ -31,6 +24,19 @@ pub(super) const ACCEPTED: [&str; 4] = [
     "application/strategic-merge-patch+json",
     "application/apply-patch+yaml",
 ];
+
+/// What an operation of a JSON patch consists of.
+const OPERATION_FIELDS: [&str; 4] = ["op", "from", "path", "value"];
+
+/// What a request asks for.
+pub(crate) struct Wanted {
+    /// The patch.
+    pub(crate) patch: Patch,
+    /// A value that stands for it in messages.
+    shown: Value,
+    /// What is wrong with how it was written, which its author may want to hear.
+    complaints: Vec<String>,
+}
 
 /// A patch as it was sent.
 pub(crate) enum Patch {
@@ -55,7 +61,7 @@ pub(super) async fn serve(
     managed::check_options(exchange, "PatchOptions", false)?;
     let validation = body::field_validation(exchange)?;
     let resource = exchange.resource()?.clone();
-    let (patch, shown) = read(exchange).await?;
+    let wanted = read(exchange).await?;
     let writer = Writer::of(exchange, dry_run);
     let target = Target {
         resource: &resource,
@@ -64,8 +70,14 @@ pub(super) async fn serve(
     };
     let mut warnings = Vec::new();
     let stored = update::modify(core, &writer, target, part, |old| {
-        let new = patched(&patch, old, &resource.row)?;
-        let decoded = conform(&resource, new, &shown, validation)?;
+        let new = patched(&wanted.patch, old, &resource.row)?;
+        let decoded = schema::conform_patched(
+            body::expected(&resource),
+            new,
+            &wanted.shown,
+            &wanted.complaints,
+            validation,
+        )?;
         warnings = decoded.warnings;
         addressed(decoded.object, old)
     })
@@ -73,15 +85,6 @@ pub(super) async fn serve(
     exchange.warnings.extend(warnings);
     let response = bodies::object(StatusCode::OK, &resource, stored.json, agreed, &exchange.query)?;
     Ok(bodies::with_revision(response, stored.revision))
-}
-
-fn conform(
-    resource: &Resource,
-    new: Value,
-    patch: &Value,
-    validation: FieldValidation,
-) -> Result<schema::Decoded, Status> {
-    schema::conform_patched(body::expected(resource), new, patch, validation)
 }
 
 /// A patch may not turn an object into another one.
@@ -98,31 +101,40 @@ fn addressed(new: Value, old: &Value) -> Result<Value, Status> {
     Ok(new)
 }
 
-/// Reads the patch, and a value that stands for it in messages.
-pub(crate) async fn read(exchange: &mut Exchange) -> Result<(Patch, Value), Status> {
+/// Reads the patch.
+pub(crate) async fn read(exchange: &mut Exchange) -> Result<Wanted, Status> {
     let media_type = body::media_type(exchange).to_owned();
     if !ACCEPTED[..3].contains(&media_type.as_str()) {
         return Err(Status::unsupported_media_type(&ACCEPTED));
     }
     let bytes = exchange.read_body().await?;
+    let (shown, repeated) = schema::parse_json(&bytes)
+        .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
     if media_type == ACCEPTED[0] {
-        let patch = JsonPatch::parse(&bytes).map_err(|error| refused(&error))?;
-        let shown = serde_json::from_slice(&bytes).unwrap_or_default();
-        return Ok((Patch::Json(patch), shown));
+        let patch = JsonPatch::read(shown.clone()).map_err(|error| refused(&error))?;
+        let complaints = repeated.into_iter().chain(unknown_fields(&shown));
+        let complaints = complaints.map(|complaint| format!("json patch {complaint}")).collect();
+        return Ok(Wanted { patch: Patch::Json(patch), shown, complaints });
     }
-    let value = object(&bytes)?;
-    let shown = value.clone();
+    if !shown.is_object() {
+        let what = "error decoding patch: the patch must be a JSON object";
+        return Err(Status::bad_request(what));
+    }
     let strategic = media_type == ACCEPTED[2];
-    Ok((if strategic { Patch::Strategic(value) } else { Patch::Merge(value) }, shown))
+    let patch =
+        if strategic { Patch::Strategic(shown.clone()) } else { Patch::Merge(shown.clone()) };
+    Ok(Wanted { patch, shown, complaints: repeated })
 }
 
-fn object(bytes: &Bytes) -> Result<Value, Status> {
-    let value: Value = serde_json::from_slice(bytes)
-        .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
-    if value.is_object() {
-        return Ok(value);
+/// Fields of operations that no operation has.
+fn unknown_fields(operations: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    for (index, operation) in operations.as_array().into_iter().flatten().enumerate() {
+        let fields = operation.as_object().into_iter().flat_map(|fields| fields.keys());
+        let unknown = fields.filter(|field| !OPERATION_FIELDS.contains(&field.as_str()));
+        found.extend(unknown.map(|field| format!("unknown field \"[{index}].{field}\"")));
     }
-    Err(Status::bad_request("error decoding patch: the patch must be a JSON object"))
+    found
 }
 
 /// The object after the patch.

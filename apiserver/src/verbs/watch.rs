@@ -313,7 +313,7 @@ impl Watcher {
 
     fn line(&self, event: &Event, kind: EventType) -> Bytes {
         match self.agreed {
-            Agreed { form: Form::Object, encoding: Encoding::Json } => event.line(kind),
+            Agreed { form: Form::Object, encoding: Encoding::Json, .. } => event.line(kind),
             _ => self.written(kind.name(), &self.shape(event.object_for(kind))),
         }
     }
@@ -332,13 +332,16 @@ impl Watcher {
     fn shape(&self, object: &Object) -> Bytes {
         match self.agreed.form {
             Form::Object => object.json.clone(),
-            Form::Metadata => bodies::partial(&object.json),
+            Form::Metadata => bodies::partial(&object.json, self.agreed.meta),
             Form::Table => {
                 let metadata = json!({"resourceVersion": object.revision.to_string()});
-                let objects = [object.value()];
-                bodies::table(&self.resource, &objects, &self.query, &metadata).to_string().into()
+                self.table(&[object.value()], &metadata).to_string().into()
             }
         }
+    }
+
+    fn table(&self, objects: &[Value], metadata: &Value) -> Value {
+        bodies::table(&self.resource, objects, &self.query, metadata, self.agreed.meta)
     }
 
     fn bookmark(&mut self, passed: Revision, idle: bool) -> Option<Bytes> {
@@ -367,12 +370,14 @@ impl Watcher {
             Form::Object => {
                 json!({"kind": row.kind, "apiVersion": row.api_version(), "metadata": metadata})
             }
-            Form::Metadata => bodies::metadata_only(&json!({"metadata": metadata})),
+            Form::Metadata => {
+                bodies::metadata_only(&json!({"metadata": metadata}), self.agreed.meta)
+            }
             Form::Table => {
-                let mut table = bodies::table(&self.resource, &[], &self.query, &Value::Null);
-                table["metadata"] = json!({"resourceVersion": revision.to_string()});
+                let mut table = self.table(&[], &json!({"resourceVersion": revision.to_string()}));
                 if initial_end {
-                    let object = bodies::metadata_only(&json!({"metadata": metadata}));
+                    let object = json!({"metadata": metadata});
+                    let object = bodies::metadata_only(&object, self.agreed.meta);
                     table["rows"] = json!([{"cells": [], "object": object}]);
                 }
                 table

@@ -94,6 +94,9 @@ async fn tables_and_metadata_on_request() {
     let (_, list) = shaped(accept).await;
     assert_eq!(list["kind"], "PartialObjectMetadataList");
     assert_eq!(list["items"][0].get("spec"), None);
+    let (_, older) = shaped("application/json;as=Table;v=v1beta1;g=meta.k8s.io").await;
+    assert_eq!(older["apiVersion"], "meta.k8s.io/v1beta1");
+    assert_eq!(older["rows"][0]["object"]["apiVersion"], "meta.k8s.io/v1beta1");
     let (code, _) = shaped("text/html").await;
     assert_eq!(code, 406);
     cluster.stop().await;
@@ -112,6 +115,27 @@ async fn pages_that_took_too_long_are_refused() {
     let token = first["metadata"]["continue"].as_str().unwrap();
     let late = admin.get(&format!("{CONFIG_MAPS}?limit=1&continue={token}")).await;
     assert!(late.refusal().starts_with("410 Expired: The provided continue parameter is too old"));
+    // With the token of the refusal it goes on, from the same key, with what there is now.
+    admin.create(CONFIG_MAPS, &json!({"metadata": {"name": "bb"}})).await.ok();
+    let token = late.value["metadata"]["continue"].as_str().unwrap();
+    let second = admin.get(&format!("{CONFIG_MAPS}?limit=1&continue={token}")).await.ok();
+    assert_eq!(names(&second), ["b"]);
+    assert_ne!(second["metadata"]["resourceVersion"], first["metadata"]["resourceVersion"]);
+    assert_eq!(second["metadata"]["remainingItemCount"], 2);
+    let token = second["metadata"]["continue"].as_str().unwrap();
+    let rest = admin.get(&format!("{CONFIG_MAPS}?continue={token}")).await.ok();
+    assert_eq!(names(&rest), ["bb", "c"]);
+    assert_eq!(rest["metadata"]["resourceVersion"], second["metadata"]["resourceVersion"]);
+    let exact = format!("{CONFIG_MAPS}?resourceVersion=1&resourceVersionMatch=Exact");
+    assert_eq!(
+        admin.get(&exact).await.refusal(),
+        "410 Expired: The resourceVersion for the provided list is too old."
+    );
+    let both = format!("{CONFIG_MAPS}?continue={token}&resourceVersion=1");
+    assert_eq!(
+        admin.get(&both).await.refusal(),
+        "400 BadRequest: specifying resource version is not allowed when using continue"
+    );
     cluster.stop().await;
 }
 

@@ -5,6 +5,7 @@
 mod access;
 mod admission;
 mod audit;
+mod conformance;
 mod deletes;
 mod fairness;
 mod fuzz;

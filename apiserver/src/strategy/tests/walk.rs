@@ -56,6 +56,7 @@ fn every_row_has_a_valid_object_and_refuses_others() {
                 expected,
                 object.clone(),
                 &Value::Null,
+                &[],
                 FieldValidation::Ignore,
             );
             read.is_ok_and(|read| {

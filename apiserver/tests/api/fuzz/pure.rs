@@ -195,7 +195,7 @@ fn merge_patches(noise: &mut Noise) {
     let mut strategic = document;
     if patch::strategic_merge(Schema::builtin(), id, &mut strategic, change.clone()).is_ok() {
         let expected = Expected { group: &group, version: &version, kind: &kind };
-        let _ = schema::conform_patched(expected, strategic, &change, validation(noise));
+        let _ = schema::conform_patched(expected, strategic, &change, &[], validation(noise));
     }
 }
 
@@ -205,7 +205,7 @@ fn owners(noise: &mut Noise) {
     let conforming = |noise: &mut Noise| {
         let object = noise.object(id, 4);
         let decoded =
-            schema::conform_patched(expected, object, &Value::Null, FieldValidation::Ignore);
+            schema::conform_patched(expected, object, &Value::Null, &[], FieldValidation::Ignore);
         decoded.ok().map(|decoded| decoded.object)
     };
     let (Some(live), Some(config)) = (conforming(noise), conforming(noise)) else { return };
