@@ -347,6 +347,7 @@ fn forbidden(user: &UserInfo, why: &str) -> Status {
         reason: "Forbidden",
         message: format!("user {:?}: {why}", user.name),
         details: None,
+        continue_token: None,
     }
 }
 

@@ -145,6 +145,7 @@ impl Endpoint {
                 reason: "Unauthorized",
                 message: "a certificate of the cluster or its token is needed".to_owned(),
                 details: None,
+                continue_token: None,
             };
             return answer::status(&status);
         };
