@@ -5,6 +5,7 @@
 //! to it is wrong: the member stops, and says which file and where ([`damage`], [`wal`]).
 
 pub(crate) mod damage;
+pub(crate) mod database;
 pub(crate) mod latency;
 pub(crate) mod space;
 mod table;

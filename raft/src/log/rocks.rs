@@ -17,7 +17,7 @@ use super::{
     mark::Mark,
     other,
 };
-use crate::disk::{damage, of_rocksdb};
+use crate::disk::{damage, database, of_rocksdb};
 
 const META: &str = "meta";
 const ENTRIES: &str = "entries";
@@ -117,9 +117,7 @@ fn index_of(key: &[u8]) -> io::Result<u64> {
 }
 
 fn options() -> Options {
-    let mut options = Options::default();
-    options.create_if_missing(true);
-    options.create_missing_column_families(true);
+    let mut options = database::options();
     options.set_manual_wal_flush(true);
     // A record that was cut short by a crash was never acknowledged. Damage before the end was:
     // better no member than one that has forgotten.
@@ -129,11 +127,6 @@ fn options() -> Options {
     // Entries live for minutes.
     options.set_compression_type(DBCompressionType::None);
     options.set_max_total_wal_size(WAL_BYTES_MAX);
-    options.set_max_background_jobs(2);
-    options.set_keep_log_file_num(2);
-    options.set_max_log_file_size(1 << 20);
-    options.set_log_level(rocksdb::LogLevel::Warn);
-    options.set_stats_dump_period_sec(0);
     options.set_max_open_files(128);
     options
 }

@@ -71,7 +71,7 @@ impl RocksState {
         let cache = tables::cache();
         let columns = Space::ALL
             .map(|space| ColumnFamilyDescriptor::new(space.name(), tables::column(space, &cache)));
-        let db = DB::open_cf_descriptors(&tables::database(path)?, path, columns)
+        let db = DB::open_cf_descriptors(&tables::database(), path, columns)
             .map_err(|error| damage::explain(path, error))?;
         Ok(RocksState::of(db, path, alarm))
     }
@@ -122,6 +122,13 @@ impl StateDisk for RocksState {
             }
         }
         self.db().write_opt(batch, &unlogged()).map_err(|error| self.alarm.note(error))
+    }
+
+    fn holds_up_writes(&self) -> bool {
+        use rocksdb::properties::{ACTUAL_DELAYED_WRITE_RATE, IS_WRITE_STOPPED};
+        [IS_WRITE_STOPPED, ACTUAL_DELAYED_WRITE_RATE].into_iter().any(|name| {
+            self.db().property_int_value(name).ok().flatten().is_some_and(|value| value > 0)
+        })
     }
 
     fn remove_range(&self, space: Space, from: &[u8], to: &[u8]) -> io::Result<()> {

@@ -30,6 +30,11 @@ pub(crate) trait StateDisk: Send + Sync {
     /// Writes atomically, without making it durable.
     fn write(&self, writes: &mut dyn Iterator<Item = Write>) -> io::Result<()>;
 
+    /// Whether a write would have to wait until others are merged.
+    fn holds_up_writes(&self) -> bool {
+        false
+    }
+
     /// Removes all keys from `from` (inclusive) to `to` (exclusive), without making it durable.
     fn remove_range(&self, space: Space, from: &[u8], to: &[u8]) -> io::Result<()> {
         let mut found = Vec::new();
@@ -105,6 +110,11 @@ impl StateDb {
     /// Writes atomically, without a write-ahead log.
     pub(crate) fn write(&self, writes: impl IntoIterator<Item = Write>) -> io::Result<()> {
         self.0.write(&mut writes.into_iter())
+    }
+
+    /// Whether a write would have to wait until others are merged.
+    pub(crate) fn holds_up_writes(&self) -> bool {
+        self.0.holds_up_writes()
     }
 
     /// Removes all keys from `from` (inclusive) to `to` (exclusive).

@@ -233,7 +233,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                 return Err(other("the log was closed before its entries were durable"));
             }
             for batch in by_bytes(batch)? {
-                if batch.is_quick() {
+                if batch.is_quick() && !self.shared.db().holds_up_writes() {
                     self.apply_batch(batch)?;
                 } else {
                     aside(|| self.apply_batch(batch))?;

@@ -2,11 +2,9 @@
 //!
 //! Current keys are looked up, one by one, by every request; the other spaces are walked.
 
-use std::{io, path::Path};
+use rocksdb::{BlockBasedIndexType, BlockBasedOptions, Cache, DBCompressionType, Options};
 
-use rocksdb::{BlockBasedIndexType, BlockBasedOptions, Cache, DBCompressionType, Env, Options};
-
-use crate::{disk::damage, mvcc::Space};
+use crate::{disk::database, mvcc::Space};
 
 /// Unflushed state at most, of all column families together: what a restart replays.
 const WRITE_BUFFERS_BYTES: usize = 48 << 20;
@@ -20,6 +18,11 @@ const METADATA_BLOCK_BYTES: usize = 4 << 10;
 const DELETIONS_WINDOW: usize = 32_768;
 const DELETIONS_MANY: usize = 16_384;
 const DELETIONS_RATIO: f64 = 0.5;
+/// Tables of changes at level 0 from which on writes are slowed down, and stopped. All spaces are
+/// flushed together, so small tables of changes pile up while larger spaces are compacted; they hold
+/// one stretch of revisions each, and many are no burden.
+const CHANGES_SLOWDOWN_TABLES: i32 = 100;
+const CHANGES_STOP_TABLES: i32 = 200;
 
 /// The cache that all spaces share.
 pub(super) fn cache() -> Cache {
@@ -27,21 +30,16 @@ pub(super) fn cache() -> Cache {
     Cache::new_hyper_clock_cache(BLOCK_CACHE_BYTES, 0)
 }
 
-/// Of the database as a whole, in the folder `path`.
-pub(super) fn database(path: &Path) -> io::Result<Options> {
-    let mut options = Options::default();
-    options.set_env(&background_env(path)?);
-    options.create_if_missing(true);
-    options.create_missing_column_families(true);
+/// Of the database as a whole. Compactions get as much of the processors as anything else does: where
+/// they starve, memtables and level 0 fill up, and writes wait for them.
+pub(super) fn database() -> Options {
+    let mut options = database::options();
     options.set_atomic_flush(true);
+    // One flushes, two compact: a long compaction of one space does not hold up the others'.
+    options.set_max_background_jobs(3);
     options.set_db_write_buffer_size(WRITE_BUFFERS_BYTES);
-    options.set_max_background_jobs(2);
-    options.set_keep_log_file_num(2);
-    options.set_max_log_file_size(1 << 20);
-    options.set_log_level(rocksdb::LogLevel::Warn);
-    options.set_stats_dump_period_sec(0);
     options.set_max_open_files(256);
-    Ok(options)
+    options
 }
 
 /// Of the tables of one space.
@@ -70,12 +68,9 @@ pub(super) fn column(space: Space, cache: &Cache) -> Options {
         DELETIONS_RATIO,
     );
     options.set_arena_block_size(ARENA_BLOCK_BYTES);
+    if space == Space::Changes {
+        options.set_level_zero_slowdown_writes_trigger(CHANGES_SLOWDOWN_TABLES);
+        options.set_level_zero_stop_writes_trigger(CHANGES_STOP_TABLES);
+    }
     options
-}
-
-/// Compactions take what nobody else wants of the processors.
-fn background_env(path: &Path) -> io::Result<Env> {
-    let mut env = Env::new().map_err(|error| damage::explain(path, error))?;
-    env.lower_thread_pool_cpu_priority();
-    Ok(env)
 }
