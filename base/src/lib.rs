@@ -3,10 +3,12 @@
 //! `base` knows neither Kubernetes nor Raft. It holds the things that must be alike in every
 //! process: how tasks are named, supervised and stopped ([`tasks`]), how a process tells what it
 //! does ([`telemetry`]), who is who on the wire ([`tls`], [`pki`]), how two connections become one
-//! ([`splice`]) and the identity of a leadership under which a write is valid ([`fence`]).
+//! ([`splice`]), what of a program stays in memory ([`footprint`]) and the identity of a
+//! leadership under which a write is valid ([`fence`]).
 
 pub mod backoff;
 pub mod fence;
+pub mod footprint;
 pub mod pki;
 pub mod splice;
 pub mod tasks;

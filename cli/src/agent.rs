@@ -8,7 +8,7 @@ mod renew;
 use std::time::Duration;
 
 use anyhow::Result;
-use kontiki_base::tasks::Tasks;
+use kontiki_base::{footprint, tasks::Tasks};
 use kontiki_client::{Client, ConnectOptions, ServerList};
 
 use self::enroll::Node;
@@ -45,6 +45,7 @@ pub(crate) async fn run(config: Common) -> Result<()> {
         cluster: node.state.cluster,
     };
     node::start(&config, &parts, &client, &tasks);
+    footprint::release_when_settled(&tasks);
     let outcome = signals.stopped(&tasks).await;
     if tokio::time::timeout(DRAIN_MAX, tasks.stop()).await.is_err() {
         tracing::warn!("not everything ended within {DRAIN_MAX:?}");

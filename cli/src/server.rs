@@ -27,6 +27,7 @@ use std::{net::SocketAddr, sync::Arc};
 use anyhow::{Context, Result};
 use kontiki_apiserver::{ApiServer, UserInfo};
 use kontiki_base::{
+    footprint,
     tasks::Tasks,
     tls::{self, ClientCertificates},
 };
@@ -67,6 +68,7 @@ pub(crate) async fn run(config: Server) -> Result<()> {
     let outcome = match live {
         Ok(Some(())) => {
             tracing::info!("ready: https://{}", server.base.api_address);
+            footprint::release_when_settled(&tasks);
             signals.stopped(&tasks).await
         }
         Ok(None) => Ok(()),

@@ -10,7 +10,10 @@ mod token;
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Result;
-use kontiki_base::tasks::{TaskKind, Tasks};
+use kontiki_base::{
+    footprint,
+    tasks::{TaskKind, Tasks},
+};
 
 use self::endpoint::Endpoint;
 use super::{bootstrap::Prepared, foundation::Foundation, operations};
@@ -32,6 +35,7 @@ pub(super) async fn run(
         Ok(Some(())) => {
             remember(&base, folder, prepared);
             tracing::info!("ready: etcd's API on https://{}", config.store_listen());
+            footprint::release_when_settled(tasks);
             signals.stopped(tasks).await
         }
         Ok(None) => Ok(()),
