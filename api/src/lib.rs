@@ -1,10 +1,11 @@
 //! Pure Kubernetes vocabulary: no I/O, no clock, no threads.
 //!
 //! What every room must say alike is said here once: which resources exist ([`catalogue`]), what
-//! their fields are ([`schema`]), how they are selected ([`selector`]), measured ([`quantity`], [`quota`]),
-//! named ([`names`]) and changed ([`patch`]), and how a refusal reads ([`field`], [`status`]).
-//! Who owns which of their fields is worked out by [`fields`] and [`ownership`]. [`typed`] turns objects into Rust structs, and [`slim`] pods into small ones; [`meta`] works on the JSON value
-//! where a struct would cost more than it gives.
+//! their fields are ([`schema`]), how they are selected ([`selector`]), measured ([`quantity`],
+//! [`quota`]), named ([`names`]) and changed ([`patch`]), and how a refusal reads ([`field`],
+//! [`status`]). Who owns which of their fields is worked out by [`fields`] and [`ownership`].
+//! [`typed`] turns objects into Rust structs, and [`slim`] pods into small ones; [`meta`] works on
+//! the JSON value where a struct would cost more than it gives.
 
 pub mod account_token;
 pub mod catalogue;

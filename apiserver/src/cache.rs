@@ -143,15 +143,15 @@ impl Caches {
         self.passed.subscribe()
     }
 
-    /// Waits until every cache has passed `revision`. An error if that will not be, because the server
-    /// stops and nobody feeds the caches any more.
+    /// Waits until every cache has passed `revision`. An error if that will not be, because nobody
+    /// feeds the caches any more: the server stops, or its store's member has been dismissed.
     pub async fn wait_for(&self, revision: Revision) -> Result<(), BackendError> {
         let mut passed = self.passed.subscribe();
         tokio::select! { biased;
             // The sender lives as long as `self`, so the wait cannot fail.
             _ = passed.wait_for(|now| *now >= revision) => Ok(()),
             () = self.ended.cancelled() => {
-                Err(BackendError::Unavailable("the server is stopping".to_owned()))
+                Err(BackendError::Unavailable("the server is stopping, or its store serves no more".to_owned()))
             }
         }
     }

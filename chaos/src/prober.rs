@@ -4,12 +4,7 @@
 //! a connection of its own, so that a stalled server shows as failures and not as a slower prober,
 //! and every request is routed anew.
 
-use std::{
-    collections::BTreeMap,
-    net::SocketAddr,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use kontiki_base::{
@@ -19,7 +14,7 @@ use kontiki_base::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    sync::Semaphore,
+    sync::{Semaphore, watch},
     time::{Instant, MissedTickBehavior, interval, timeout},
 };
 
@@ -81,7 +76,7 @@ pub struct Summary {
 /// A running prober. Dropping it stops it.
 #[derive(Debug)]
 pub struct Prober {
-    records: Arc<Mutex<Vec<Record>>>,
+    records: Arc<watch::Sender<Vec<Record>>>,
     shutdown: CancellationToken,
     thread: Option<std::thread::JoinHandle<()>>,
 }
@@ -89,7 +84,7 @@ pub struct Prober {
 impl Prober {
     /// Starts asking from inside `network`.
     pub fn start(network: Network, options: Options) -> anyhow::Result<Prober> {
-        let records = Arc::new(Mutex::new(Vec::new()));
+        let records = Arc::new(watch::Sender::new(Vec::new()));
         let shutdown = CancellationToken::new();
         let (log, stop) = (records.clone(), shutdown.clone());
         let work = move || {
@@ -103,13 +98,22 @@ impl Prober {
 
     /// All requests finished so far.
     pub fn records(&self) -> Vec<Record> {
-        self.records.lock().expect("no code panics while it holds this lock").clone()
+        self.records.borrow().clone()
     }
 
     /// What became of the requests that started in this period and have finished.
     pub fn summary(&self, from: Instant, to: Instant) -> Summary {
-        let records = self.records.lock().expect("no code panics while it holds this lock");
+        let records = self.records.borrow();
         summarise(records.iter().filter(|record| record.start >= from && record.start < to))
+    }
+
+    /// Waits until so many requests that started at `from` or later have finished.
+    pub async fn ended(&self, from: Instant, count: usize) {
+        let enough = |records: &Vec<Record>| {
+            records.iter().filter(|record| record.start >= from).count() >= count
+        };
+        let mut records = self.records.subscribe();
+        records.wait_for(enough).await.expect("the sender is ours");
     }
 
     /// Lets requests under way finish, stops, and gives every record.
@@ -155,7 +159,7 @@ pub fn summarise<'a>(records: impl IntoIterator<Item = &'a Record>) -> Summary {
 fn run(
     network: &Network,
     options: Options,
-    log: &Arc<Mutex<Vec<Record>>>,
+    log: &Arc<watch::Sender<Vec<Record>>>,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
     network.enter().context("enter the prober's network")?;
@@ -174,7 +178,7 @@ fn run(
             tasks.spawn_infallible(TaskKind::logged("probe"), async move {
                 let target = options.targets[turn % options.targets.len()];
                 let record = probe(target, &options).await;
-                log.lock().expect("no code panics while it holds this lock").push(record);
+                log.send_modify(|records| records.push(record));
                 drop(slot);
             });
         }

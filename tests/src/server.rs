@@ -221,15 +221,15 @@ impl Server {
 
     /// Waits for the process to end by itself.
     pub async fn ended(&mut self) -> Result<ExitStatus> {
-        let deadline = Instant::now() + SOON;
-        loop {
-            if let Some(status) = self.exited()? {
-                self.child = None;
-                return Ok(status);
-            }
-            ensure!(Instant::now() < deadline, "{} does not end:\n{}", self.name, self.log());
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        let mut child = self.child.take().with_context(|| format!("{} does not run", self.name))?;
+        let pid = child.id();
+        let waiting = tokio::task::spawn_blocking(move || child.wait());
+        let Ok(ended) = tokio::time::timeout(SOON, waiting).await else {
+            // The thread that waits reaps it.
+            Command::new("kill").args(["-KILL", &pid.to_string()]).status()?;
+            bail!("{} does not end:\n{}", self.name, self.log());
+        };
+        Ok(ended??)
     }
 
     fn exited(&mut self) -> Result<Option<ExitStatus>> {

@@ -2,9 +2,9 @@
 //!
 //! `store` compares the store with a peer, both started for it: see `kontiki-bench store --help`
 //! for what else it measures. `api` measures the API of one server and of three, started for it,
-//! unless it is told of servers that run already. Other arguments go to `kontiki-bench` as they are. Without any, the
-//! whole report is made against a server of its own: time to ready, memory when idle, size of the
-//! binary, then each generator. Results are lines of JSON on stdout.
+//! unless it is told of servers that run already. Other arguments go to `kontiki-bench` as they
+//! are. Without any, the whole report is made against a server of its own: time to ready, memory
+//! when idle, size of the binary, then each generator. Results are lines of JSON on stdout.
 
 use std::{
     fs,

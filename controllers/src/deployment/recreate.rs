@@ -1,4 +1,5 @@
 //! Recreate: all old pods are gone before the first new one is created.
+
 use kontiki_api::{Object, slim::Pod};
 
 use super::{budget::Budget, revisions::Revisions};

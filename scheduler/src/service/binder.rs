@@ -1,10 +1,11 @@
 //! Telling the API server which node a pod goes to.
 
+use std::sync::Arc;
+
 use kontiki_api::slim::Pod;
 use kontiki_base::tasks::render;
 use kontiki_client::{Client, Error, ObjectKey, Store};
 use serde_json::json;
-use std::sync::Arc;
 
 use super::feed::Seen;
 use crate::pod::{PodInfo, PodKey};

@@ -1,9 +1,9 @@
 //! Making room: deleting the victims of a preemption, gracefully and once.
 
-use kontiki_api::slim::Pod;
 use std::sync::Arc;
 
 use futures::StreamExt;
+use kontiki_api::slim::Pod;
 use kontiki_base::tasks::{TaskKind, Tasks, render};
 use kontiki_client::{Client, DeleteOptions, EventType, Patch};
 use serde_json::json;
