@@ -309,6 +309,8 @@ async fn start(
     let raft = Raft::new(member.0, Arc::new(config), peers.clone(), log.clone(), machine)
         .await
         .map_err(|error| Error::Storage(io::Error::other(error)))?;
+    // What it found on disk, members above all, can be seen once its core runs: then it answers.
+    raft.with_raft_state(|_| ()).await.map_err(|error| Error::Storage(io::Error::other(error)))?;
     let (read_indexes, read_index_queue) = ReadIndexes::new();
     let (batching, proposals) = batching::queue();
     let inner = Arc::new(Inner {

@@ -32,6 +32,22 @@ fn render(batch: &WatchBatch) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_starts_again_knows_the_members_at_once() {
+    let (lab, folder) = (Lab::new(), Folder::new());
+    let store = lab.open("m1", folder.path(), Start::Bootstrap).await;
+    store.ready().await.unwrap();
+    let id = store.id();
+    store.shutdown().await.unwrap();
+    drop(store);
+    for _ in 0..8 {
+        let store = lab.open("m1", folder.path(), Start::Join).await;
+        let members: Vec<_> = store.members().iter().map(|member| member.id).collect();
+        assert_eq!(members, [id]);
+        store.shutdown().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn writes_are_read_watched_and_survive_a_restart() {
     let (lab, folder) = (Lab::new(), Folder::new());
     let store = lab.open("m1", folder.path(), Start::Bootstrap).await;
