@@ -274,6 +274,15 @@ pub fn keep_status(object: &mut Value, old: &Value, metadata: &[&str]) {
     }
 }
 
+/// Puts back the metadata that is its author's to write, where a write is about something else.
+pub fn keep_metadata(object: &mut Value, old: &Value) {
+    if let Some(new) = object.get_mut("metadata") {
+        for field in OPEN_METADATA {
+            restore(new, &old["metadata"], field);
+        }
+    }
+}
+
 /// Puts `field` of `old` back into `object`, or removes it if `old` has none.
 pub fn restore(object: &mut Value, old: &Value, field: &str) {
     set_or_remove(object, field, old.get(field).cloned());

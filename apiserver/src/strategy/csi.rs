@@ -119,6 +119,7 @@ pub(super) static ATTACHMENTS: Declared = Declared {
     create: |object, _| value::set(object, "status", json!({"attached": false})),
     has_status: true,
     status_metadata: &[],
+    unconditional: false,
     ..PLAIN
 };
 

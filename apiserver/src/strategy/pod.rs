@@ -1,7 +1,9 @@
 //! Pods: defaults, the few fields that may change, graceful deletion.
 
+mod created;
 mod parts;
 mod quality;
+mod status;
 mod update;
 
 use kontiki_api::{
@@ -44,6 +46,7 @@ impl Strategy for Pods {
     fn prepare_for_create(&self, object: &mut Value, _: &Context<'_>) {
         let class = quality::class(&object["spec"]);
         value::set(object, "status", json!({"phase": "Pending", "qosClass": class}));
+        created::prepare(object);
     }
 
     fn prepare_for_update(&self, object: &mut Value, old: &Value, _: &Context<'_>) {
@@ -53,6 +56,11 @@ impl Strategy for Pods {
     fn status_metadata(&self) -> &'static [&'static str] {
         // Whose a pod is, whoever runs it does not decide.
         &["annotations", "finalizers", "labels"]
+    }
+
+    fn prepare_for_status_update(&self, object: &mut Value, old: &Value, _: &Context<'_>) {
+        registry::keep_status(object, old, self.status_metadata());
+        status::keep(object, old);
     }
 
     fn prepare_for_part(&self, part: &str, object: &mut Value, old: &Value, _: &Context<'_>) {

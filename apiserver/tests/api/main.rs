@@ -19,6 +19,7 @@ mod proxies;
 mod quotas;
 mod sockets;
 mod standing;
+mod statuses;
 mod stream_protocols;
 mod streams;
 mod support;

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::quality;
 use crate::{
-    registry::restore,
+    registry::{keep_metadata, restore},
     strategy::{check::Check, place::Place, value},
 };
 
@@ -29,6 +29,7 @@ pub(super) fn prepare(part: &str, object: &mut Value, old: &Value) {
     let wanted = object["spec"].take();
     restore(object, old, "spec");
     restore(object, old, "status");
+    keep_metadata(object, old);
     let Some(spec) = value::child(object, "spec") else { return };
     if part == PART_OF_ADDED {
         restore(spec, &wanted, ADDED);
