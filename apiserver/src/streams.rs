@@ -5,6 +5,7 @@
 //! until one side ends it, nothing is said for [`IDLE_MAX`] (a kubelet has the same limit, which ends
 //! what is translated here), or the server stops.
 
+pub mod readout;
 pub mod spdy;
 mod talk;
 pub mod translate;

@@ -32,8 +32,8 @@ pub fn offered(headers: &HeaderMap) -> Vec<&str> {
     texts.flat_map(|text| text.split(',')).map(str::trim).filter(|text| !text.is_empty()).collect()
 }
 
-/// The answer that switches to WebSocket under a protocol.
-pub fn accept(headers: &HeaderMap, protocol: &'static str) -> Result<Response<Body>, Status> {
+/// The answer that switches to WebSocket under a protocol, or under none if it is empty.
+pub fn accept(headers: &HeaderMap, protocol: &str) -> Result<Response<Body>, Status> {
     let text = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     if text(header::SEC_WEBSOCKET_VERSION) != Some("13") {
         return Err(Status::bad_request(
@@ -51,12 +51,13 @@ pub fn accept(headers: &HeaderMap, protocol: &'static str) -> Result<Response<Bo
     let headers = response.headers_mut();
     headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
-    let signed = HeaderValue::from_str(&signature(key));
-    headers.insert(
-        header::SEC_WEBSOCKET_ACCEPT,
-        signed.map_err(|error| Status::internal_error(&error.to_string()))?,
-    );
+    let value = |text: &str| {
+        HeaderValue::from_str(text).map_err(|error| Status::internal_error(&error.to_string()))
+    };
+    if !protocol.is_empty() {
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, value(protocol)?);
+    }
+    headers.insert(header::SEC_WEBSOCKET_ACCEPT, value(&signature(key))?);
     Ok(response)
 }
 
@@ -254,6 +255,11 @@ fn frame(opcode: u8, parts: &[&[u8]]) -> Bytes {
 /// A message of bytes.
 pub fn message(parts: &[&[u8]]) -> Bytes {
     frame(BINARY, parts)
+}
+
+/// A message of text.
+pub fn text(text: &str) -> Bytes {
+    frame(TEXT, &[text.as_bytes()])
 }
 
 /// The answer to a ping. Unasked, it says that we are there.

@@ -15,6 +15,7 @@ use crate::{
     exchange::Exchange,
     kubelets,
     query::Query,
+    streams::readout,
 };
 
 /// Parameters that the kubelet understands as they are.
@@ -36,6 +37,11 @@ pub(super) fn serve<'a>(core: &'a Arc<Core>, exchange: &'a mut Exchange) -> Serv
 }
 
 async fn run(core: &Arc<Core>, exchange: &mut Exchange) -> Result<Response<Body>, Status> {
+    let answer = fetch(core, exchange).await?;
+    if readout::is_wanted(exchange) { readout::bytes(core, exchange, answer) } else { Ok(answer) }
+}
+
+async fn fetch(core: &Arc<Core>, exchange: &mut Exchange) -> Result<Response<Body>, Status> {
     let (namespace, name) = (exchange.info.namespace.clone(), exchange.info.name.clone());
     core.catch_up().await?;
     let pod = core.cached("", "pods", &namespace, &name);

@@ -34,6 +34,7 @@ use crate::{
     metrics,
     protobuf::encode,
     query::Query,
+    streams::readout,
 };
 
 /// Changes taken from the window at a time.
@@ -48,7 +49,11 @@ pub(super) async fn serve(
     core: &Arc<Core>,
     exchange: &mut Exchange,
 ) -> Result<Response<Body>, Status> {
-    let agreed = accept::negotiate_stream(exchange.header(http::header::ACCEPT))?;
+    let mut agreed = accept::negotiate_stream(exchange.header(http::header::ACCEPT))?;
+    let in_messages = readout::is_wanted(exchange);
+    if in_messages {
+        agreed.encoding = Encoding::Json;
+    }
     let resource = exchange.resource()?.clone();
     let selection = selection(exchange, &resource)?;
     let start = start(core, exchange, &resource, &selection).await?;
@@ -83,7 +88,8 @@ pub(super) async fn serve(
         Encoding::Protobuf => "application/vnd.kubernetes.protobuf;stream=watch",
         _ => "application/json",
     };
-    Ok(answer::typed(StatusCode::OK, media_type, body))
+    let answer = answer::typed(StatusCode::OK, media_type, body);
+    if in_messages { readout::lines(core, exchange, answer) } else { Ok(answer) }
 }
 
 fn selection(exchange: &Exchange, resource: &Resource) -> Result<Selection, Status> {

@@ -17,6 +17,7 @@ mod oidc;
 mod ownership;
 mod proxies;
 mod quotas;
+mod readouts;
 mod sockets;
 mod standing;
 mod statuses;

@@ -11,14 +11,14 @@ const EXEC: &str = "/api/v1/namespaces/default/pods/p/exec?command=cat";
 const ALL: &str = "&stdin=true&stdout=true&stderr=true";
 const STATUS: &[u8] = br#"{"metadata":{},"status":"Success"}"#;
 
-fn websocket(path: &str, protocol: &str) -> String {
+pub(crate) fn websocket(path: &str, protocol: &str) -> String {
     format!(
         "GET {path} HTTP/1.1\nConnection: Upgrade\nUpgrade: websocket\nSec-WebSocket-Version: 13\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\nSec-WebSocket-Protocol: {protocol}"
     )
 }
 
 /// Says a message as clients do: masked.
-async fn say(client: &mut Connection, message: &[u8]) {
+pub(crate) async fn say(client: &mut Connection, message: &[u8]) {
     let mask = [7, 5, 3, 1];
     let mut frame = vec![0x82, 0x80 | u8::try_from(message.len()).unwrap()];
     frame.extend(mask);
@@ -28,7 +28,7 @@ async fn say(client: &mut Connection, message: &[u8]) {
 }
 
 /// The next frame: opcode and payload.
-async fn hear(client: &mut Connection) -> (u8, Vec<u8>) {
+pub(crate) async fn hear(client: &mut Connection) -> (u8, Vec<u8>) {
     let head = read_exactly(client, 2).await;
     let length = match head[1] {
         126 => {
