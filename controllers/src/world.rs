@@ -5,8 +5,8 @@
 //! metadata that ownership needs ([`Graph`]). For each kind it knows the store's revision it has
 //! passed, so that "it is not there" can be told from "I have not seen it yet".
 //!
-//! Two things in it are not API objects: when this process last saw a sign of life of each node
-//! ([`Health`]), and since when the present leadership lasts.
+//! Three things in it are not API objects: when this process last saw a sign of life of each node
+//! ([`Health`]), when it first saw a taint ([`Taints`]), and since when the present leadership lasts.
 
 mod change;
 mod graph;
@@ -14,6 +14,7 @@ mod health;
 mod kind;
 mod loose;
 mod table;
+mod taints;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -37,6 +38,7 @@ pub use loose::{
     ServiceCIDR, StatefulSet, VolumeAttributesClass,
 };
 pub use table::Table;
+pub use taints::Taints;
 
 /// A kind that is kept as typed objects.
 pub trait Cached: Object {
@@ -101,6 +103,8 @@ pub struct World {
     pub graph: Graph,
     /// Signs of life of nodes.
     pub health: Health,
+    /// First sights of nodes' taints.
+    pub taints: Taints,
     /// Since when this process leads; before that nothing is judged.
     pub leading_since: Timestamp,
     passed: BTreeMap<Kind, PassedRevision>,
@@ -125,6 +129,7 @@ impl World {
         let old = T::table_mut(self).remove(key);
         if T::CACHED_KIND == Kind::Node {
             self.health.node_removed(&key.name, now);
+            self.taints.forget(&key.name);
         }
         old
     }
@@ -136,8 +141,11 @@ impl World {
                 self.health.renewed(&key.name, renewed, now);
             }
             Kind::Node => {
-                let beat = self.nodes.get(key).and_then(|node| health::last_heartbeat(node));
+                let node = self.nodes.get(key);
+                let beat = node.and_then(|node| health::last_heartbeat(node));
                 self.health.heartbeat(&key.name, beat, now);
+                let tainted = node.map(|node| taints::of(node)).unwrap_or_default();
+                self.taints.observe(&key.name, tainted, now);
             }
             Kind::Pod if old.is_none() => {
                 let node = self.pods.get(key).and_then(|pod| crate::pods::node_name(pod));

@@ -1,7 +1,7 @@
 //! Taint eviction: pods leave a node whose NoExecute taints they do not, or no longer, tolerate.
 //!
-//! The time counts from the taint's, or from the pod's binding if that is later; so it survives a
-//! change of leader.
+//! The time counts from the taint's (or from when it was first seen, if it does not say), or from the
+//! pod's binding if that is later; so it survives a change of leader.
 
 use std::time::Duration;
 
@@ -88,7 +88,7 @@ pub(super) fn plan(world: &World, key: &Key, context: Context<'_>) -> Plan {
         return Plan::nothing("it is being deleted");
     }
     let Some(node) = node_of(world, pod) else { return Plan::nothing("it has no node") };
-    match deadline(pod, node) {
+    match deadline(world, pod, node) {
         None => Plan::nothing("it tolerates its node's taints"),
         Some(deadline) => match Duration::try_from(deadline.duration_since(context.now)) {
             Ok(rest) if !rest.is_zero() => {
@@ -102,14 +102,19 @@ pub(super) fn plan(world: &World, key: &Key, context: Context<'_>) -> Plan {
 }
 
 /// When the pod must leave; `None` if it may stay.
-fn deadline(pod: &Pod, node: &Node) -> Option<Timestamp> {
+fn deadline(world: &World, pod: &Pod, node: &Node) -> Option<Timestamp> {
     let tolerations = pod.spec.as_ref().and_then(|spec| spec.tolerations.as_deref());
     let tolerations = tolerations.unwrap_or_default();
-    no_execute(node).filter_map(|taint| leave_at(taint, tolerations, bound_at(pod))).min()
+    let bound_at = bound_at(pod);
+    let leaves = |taint: &Taint| {
+        let tainted = world.taints.since(node.name(), taint);
+        leave_at(taint, tolerations, tainted.map_or(bound_at, |since| since.max(bound_at)))
+    };
+    no_execute(node).filter_map(leaves).min()
 }
 
-fn leave_at(taint: &Taint, tolerations: &[Toleration], bound_at: Timestamp) -> Option<Timestamp> {
-    let since = taint.time_added.as_ref().map_or(bound_at, |time| time.0.max(bound_at));
+/// When a pod must leave because of one taint that it is exposed to since then.
+fn leave_at(taint: &Taint, tolerations: &[Toleration], since: Timestamp) -> Option<Timestamp> {
     // As upstream: the first that matches counts; without a limit the pod stays.
     let matching = tolerations.iter().find(|toleration| tolerates(toleration, taint));
     let Some(toleration) = matching else { return Some(since) };

@@ -245,6 +245,25 @@ fn pods_leave_when_their_toleration_runs_out() {
     check("deleting", &expect!["because it is being deleted"]);
 }
 
+#[test]
+fn a_taint_without_a_time_counts_from_when_it_was_seen() {
+    let mut fake = Fake::new(
+        "
+        node n1 ready
+        pod web node=n1 ready tolerates=mine:5
+        ",
+    );
+    let mut node = fake.get(Kind::Node, &Key::new("", "n1")).expect("a node").clone();
+    node["spec"]["taints"] = serde_json::json!([{"key": "mine", "effect": "NoExecute"}]);
+    fake.put(Kind::Node, node);
+    testing::check(
+        &eviction::plan(&fake.world, &key("web"), context()),
+        &expect![[r#"
+        because it tolerates its node's taints for a while
+        recheck after 5 s"#]],
+    );
+}
+
 /// From silence to eviction, plan by plan, and back.
 #[test]
 fn a_lost_node_converges_and_recovers() {
@@ -274,7 +293,7 @@ fn a_lost_node_converges_and_recovers() {
     assert!(pod["metadata"]["deletionTimestamp"].is_string());
     let other = fake.get(Kind::Pod, &key("web-2")).unwrap();
     assert!(other["metadata"]["deletionTimestamp"].is_null());
-    let mut node = fake.get(Kind::Node, &Key::new("", "n1")).unwrap().clone();
+    let mut node = fake.get(Kind::Node, &Key::new("", "n1")).expect("a node").clone();
     node["status"]["conditions"][0]["status"] = "True".into();
     node["status"]["conditions"][0]["lastHeartbeatTime"] = testing::now().to_string().into();
     fake.put(Kind::Node, node);
