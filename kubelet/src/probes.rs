@@ -1,6 +1,7 @@
-//! Probes: what to ask ([`target`]), how to ask ([`http`], TCP, exec), what repeated answers mean
+//! Probes: what to ask ([`target`]), how to ask ([`http`], [`grpc`], TCP, exec), what repeated answers mean
 //! ([`verdict`], pure) and the loop of one probe of one container.
 
+pub mod grpc;
 pub mod http;
 pub mod target;
 pub mod verdict;
@@ -142,6 +143,11 @@ impl ProbeTask {
                 Err(_) => Err(format!("dial tcp {address}: i/o timeout")),
             };
         }
-        Err("this kind of probe is not supported by this node".to_owned())
+        if let Some(action) = &probe.grpc {
+            let address = target::grpc(action, self.address)?;
+            let service = action.service.as_deref().unwrap_or_default();
+            return grpc::probe(&address, service, limit).await;
+        }
+        Err("the probe says not what to ask".to_owned())
     }
 }

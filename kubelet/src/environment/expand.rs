@@ -26,9 +26,29 @@ pub fn expand(text: &str, lookup: impl Fn(&str) -> Option<String>) -> String {
     out
 }
 
+/// The first name that `lookup` does not know.
+pub fn unknown(text: &str, lookup: impl Fn(&str) -> Option<String>) -> Option<String> {
+    let missing = std::cell::RefCell::new(None);
+    expand(text, |name| {
+        let found = lookup(name);
+        if found.is_none() {
+            missing.borrow_mut().get_or_insert_with(|| name.to_owned());
+        }
+        found
+    });
+    missing.into_inner()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::expand;
+    use super::{expand, unknown};
+
+    #[test]
+    fn what_is_unknown_is_named() {
+        let lookup = |name: &str| (name == "A").then(|| "1".to_owned());
+        assert_eq!(unknown("$(A)/$$(B)", lookup), None);
+        assert_eq!(unknown("$(A)/$(B)/$(C)", lookup), Some("B".to_owned()));
+    }
 
     #[test]
     fn only_known_references_are_replaced() {

@@ -19,6 +19,14 @@ const BODY_MAX: usize = 10 << 10;
 
 /// Asks. An answer between 200 and 399 is a success; the error is upstream's message.
 pub async fn probe(target: &HttpTarget, limit: Duration) -> Result<String, String> {
+    match ask(target, limit).await? {
+        (200..=399, body) => Ok(body),
+        (status, _) => Err(format!("HTTP probe failed with statuscode: {status}")),
+    }
+}
+
+/// Asks, and takes any answer: status and body.
+pub async fn ask(target: &HttpTarget, limit: Duration) -> Result<(u16, String), String> {
     let url = format!(
         "{}://{}{}",
         if target.tls { "https" } else { "http" },
@@ -26,8 +34,7 @@ pub async fn probe(target: &HttpTarget, limit: Duration) -> Result<String, Strin
         target.path
     );
     match timeout(limit, get(target)).await {
-        Ok(Ok((200..=399, body))) => Ok(body),
-        Ok(Ok((status, _))) => Err(format!("HTTP probe failed with statuscode: {status}")),
+        Ok(Ok(answer)) => Ok(answer),
         Ok(Err(problem)) => Err(format!("Get {url:?}: {problem}")),
         Err(_) => Err(format!(
             "Get {url:?}: context deadline exceeded (Client.Timeout exceeded while awaiting headers)"

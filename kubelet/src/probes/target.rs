@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use k8s_openapi::{
-    api::core::v1::{Container, HTTPGetAction, TCPSocketAction},
+    api::core::v1::{Container, GRPCAction, HTTPGetAction, TCPSocketAction},
     apimachinery::pkg::util::intstr::IntOrString,
 };
 
@@ -36,6 +36,12 @@ pub fn http(get: &HTTPGetAction, container: &Container, pod: IpAddr) -> Result<H
 /// What a `tcpSocket` connects to.
 pub fn tcp(tcp: &TCPSocketAction, container: &Container, pod: IpAddr) -> Result<String, String> {
     Ok(address(tcp.host.as_deref(), pod, port(&tcp.port, container)?))
+}
+
+/// Whom a `grpc` asks.
+pub fn grpc(action: &GRPCAction, pod: IpAddr) -> Result<String, String> {
+    let port = u16::try_from(action.port).map_err(|_| format!("no port: {}", action.port))?;
+    Ok(address(None, pod, port))
 }
 
 fn address(host: Option<&str>, pod: IpAddr, port: u16) -> String {

@@ -9,7 +9,7 @@ use k8s_cri::v1 as cri;
 use k8s_openapi::api::core::v1::Container;
 
 use super::DEFAULT_TERMINATION_PATH;
-use crate::environment::expand::expand;
+use crate::environment::expand::{expand, unknown};
 
 /// The mounts of a container: its volumes, the pod's hosts file, its termination message.
 pub fn mounts(
@@ -36,7 +36,12 @@ pub fn mounts(
             environment.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
         };
         let sub_path = match &wanted.sub_path_expr {
-            Some(expression) => expand(expression, lookup),
+            Some(expression) => {
+                if let Some(missing) = unknown(expression, lookup) {
+                    return Err(format!("missing value for {missing:?}"));
+                }
+                expand(expression, lookup)
+            }
             None => wanted.sub_path.clone().unwrap_or_default(),
         };
         if sub_path.split('/').any(|part| part == "..") || sub_path.starts_with('/') {
@@ -111,6 +116,13 @@ mod tests {
         check(
             VolumeMount { sub_path_expr: Some("of/$(POD)".to_owned()), ..mount("data", "/data") },
             "/vol/data/of/web-1 at /data, /hosts at /etc/hosts, /term at /dev/termination-log",
+        );
+        check(
+            VolumeMount {
+                sub_path_expr: Some("of/$(NOBODY)".to_owned()),
+                ..mount("data", "/data")
+            },
+            "missing value for \"NOBODY\"",
         );
         check(
             mount("data", "/etc/hosts"),

@@ -34,7 +34,8 @@ pub(super) async fn run(
         let address = address.or(subject.context.options.node_addresses.first());
         let address = address.copied().ok_or("the pod has no address")?;
         let request = target::http(get, container, address)?;
-        return http::probe(&request, HTTP_TIMEOUT).await.map(drop);
+        // As upstream, it is enough that somebody answers.
+        return http::ask(&request, HTTP_TIMEOUT).await.map(drop);
     }
     if let Some(sleep) = &hook.sleep {
         tokio::time::sleep(seconds_or_zero(sleep.seconds)).await;
