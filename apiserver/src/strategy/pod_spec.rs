@@ -24,6 +24,10 @@ const RESTART_POLICIES: &[&str] = &["Always", "OnFailure", "Never"];
 const DNS_POLICIES: &[&str] = &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];
 const PREEMPTION_POLICIES: &[&str] = &["Never", "PreemptLowerPriority"];
 const OPERATING_SYSTEMS: &[&str] = &["linux", "windows"];
+const SYSCTL_BYTES_MAX: usize = 253;
+const SYSCTL: &str = r"^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$";
+/// Settings of the namespace for communication between processes.
+const SYSCTLS_OF_IPC: [&str; 3] = ["fs.mqueue.", "kernel.msg", "kernel.shm"];
 const NAMESERVERS_MAX: usize = 3;
 
 /// Checks a pod's spec.
@@ -191,9 +195,51 @@ fn security(check: &mut Check, at: &Path, spec: &PodSpec) {
     for (index, group) in groups.iter().enumerate() {
         check.not_negative(&at.child("supplementalGroups").index(index), Some(*group));
     }
+    sysctls(check, &at.child("sysctls"), spec);
     let shares = spec.share_process_namespace == Some(true);
     if shares && spec.host_pid == Some(true) {
         let detail = "ShareProcessNamespace and HostPID cannot both be enabled";
         check.invalid(&at.child("shareProcessNamespace"), true, detail);
     }
+}
+
+/// Checks kernel settings: their names, and that they are the pod's own and not the node's.
+fn sysctls(check: &mut Check, at: &Path, spec: &PodSpec) {
+    let settings =
+        spec.security_context.iter().flat_map(|context| context.sysctls.iter().flatten());
+    let mut seen = BTreeSet::new();
+    for (index, setting) in settings.enumerate() {
+        let (at, name) = (at.index(index).child("name"), setting.name.as_str());
+        if name.is_empty() {
+            check.required(&at, "");
+        } else if !is_sysctl(name) {
+            let detail =
+                format!("must have at most {SYSCTL_BYTES_MAX} characters and match regex {SYSCTL}");
+            check.invalid(&at, name, &detail);
+        } else if !seen.insert(name) {
+            check.push(Error::duplicate(&at, name));
+        }
+        let name = name.replace('/', ".");
+        let of_network = name.starts_with("net.");
+        let of_ipc =
+            name == "kernel.sem" || SYSCTLS_OF_IPC.iter().any(|prefix| name.starts_with(prefix));
+        if of_network && spec.host_network == Some(true) {
+            check.invalid(&at, name.as_str(), "may not be specified when 'hostNetwork' is true");
+        }
+        if of_ipc && spec.host_ipc == Some(true) {
+            check.invalid(&at, name.as_str(), "may not be specified when 'hostIPC' is true");
+        }
+    }
+}
+
+/// Words of lower-case letters, digits and inner dashes or underscores, with dots or slashes between.
+fn is_sysctl(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let word = |word: &str| {
+        let bytes = word.as_bytes();
+        let ends = [bytes.first(), bytes.last()];
+        ends.iter().all(|end| end.is_some_and(|byte| plain(*byte)))
+            && bytes.iter().all(|byte| plain(*byte) || matches!(byte, b'-' | b'_'))
+    };
+    name.len() <= SYSCTL_BYTES_MAX && name.split(['.', '/']).all(word)
 }

@@ -1,6 +1,7 @@
 //! Services: stable addresses and ports, given out once in the cluster.
 
 mod allocate;
+mod status;
 mod validate;
 
 use kontiki_api::{
@@ -11,7 +12,7 @@ use kontiki_api::{
 use serde_json::{Value, json};
 
 pub(super) use self::allocate::address_claim;
-use super::{check, value};
+use super::{check, place::Place, value};
 use crate::registry::{self, Allocator, Claim, Context, Strategy};
 
 /// Sticky sessions last three hours by default.
@@ -45,10 +46,10 @@ impl Strategy for Services {
                 value::unset(port, "nodePort");
             }
         }
-        let kind = value::text(spec, "type").to_owned();
-        if matches!(kind.as_str(), "NodePort" | "LoadBalancer") {
+        if allocate::is_reached_from_outside(spec) {
             value::default(spec, "externalTrafficPolicy", "Cluster");
         }
+        let kind = value::text(spec, "type").to_owned();
         if kind != "ExternalName" {
             value::default(spec, "internalTrafficPolicy", "Cluster");
         }
@@ -56,6 +57,11 @@ impl Strategy for Services {
             value::default(spec, "allocateLoadBalancerNodePorts", true);
         }
         one_and_all(spec);
+        if kind == "LoadBalancer"
+            && let Some(status) = value::child(object, "status")
+        {
+            balanced_at_addresses(status);
+        }
     }
 
     fn prepare_for_create(&self, object: &mut Value, _: &Context<'_>) {
@@ -77,6 +83,12 @@ impl Strategy for Services {
             validate::update(new, old, check);
             validate::service(new, check);
         })
+    }
+
+    fn validate_status_update(&self, object: &Value, _: &Value) -> Errors {
+        let mut check = check::Check::default();
+        status::validate(&mut check, &Place::root(object));
+        check.errors
     }
 
     fn validate_name(&self, name: &str, prefix: bool) -> Vec<String> {
@@ -135,7 +147,22 @@ impl Strategy for Services {
             let detail = "provided port is already allocated";
             claims.push(Claim { key, taken: Error::invalid(&at, number, detail) });
         }
+        if let Some(port) = allocate::health_port(spec) {
+            let at = Path::new("spec").child("healthCheckNodePort");
+            let taken = Error::invalid(&at, port, "provided port is already allocated");
+            claims.push(Claim { key: allocate::port_claim(port), taken });
+        }
         claims
+    }
+}
+
+/// Load balancers are reached at their addresses, unless they say that they pass packets on.
+fn balanced_at_addresses(status: &mut Value) {
+    let Some(balancer) = value::child(status, "loadBalancer") else { return };
+    for ingress in value::items(balancer, "ingress") {
+        if !value::is_unset(ingress, "ip") {
+            value::default(ingress, "ipMode", "VIP");
+        }
     }
 }
 

@@ -4,6 +4,8 @@ use serde_json::{Value, json};
 use super::*;
 
 mod kinds;
+mod pods;
+mod services;
 mod walk;
 
 /// Decodes, defaults and validates; tells the errors in one line.
@@ -361,91 +363,6 @@ fn frozen_content_and_fixed_references() {
     let (_, secret) = prepared("secrets", json!({"stringData": {"b": "x"}, "data": {"a": "eA=="}}));
     assert_eq!(secret["data"], json!({"a": "eA==", "b": "eA=="}));
     assert_eq!((&secret["type"], secret.get("stringData")), (&json!("Opaque"), None));
-}
-
-#[test]
-fn services_are_given_addresses_and_ports_and_keep_them() {
-    use std::ops::RangeInclusive;
-
-    struct Pool(Vec<ipnet::IpNet>);
-    impl crate::registry::Allocator for Pool {
-        fn service_cidrs(&self) -> &[ipnet::IpNet] {
-            &self.0
-        }
-        fn node_ports(&self) -> RangeInclusive<u16> {
-            30000..=30003
-        }
-        fn is_taken(&self, claim: &str) -> bool {
-            matches!(claim, "nodeports/30000" | "nodeports/30001" | "clusterips/10.43.0.17")
-        }
-        fn random_below(&self, _: u64) -> u64 {
-            0
-        }
-    }
-    let pool = Pool(vec!["10.43.0.0/24".parse().expect("a range")]);
-    let service = |spec: Value| json!({"metadata": {"name": "a"}, "spec": spec});
-    let spec = json!({"type": "NodePort", "ports": [{"name": "a", "port": 80}, {"name": "b", "port": 81}]});
-    let (strategy, mut first) = prepared("services", service(spec));
-    strategy.allocate(&mut first, None, &pool).expect("there is room");
-    assert_eq!(first["spec"]["clusterIPs"], json!(["10.43.0.18"]));
-    assert_eq!(first["spec"]["ipFamilies"], json!(["IPv4"]));
-    assert_eq!(first["spec"]["ports"][0]["nodePort"], 30002);
-    assert_eq!(first["spec"]["ports"][1]["nodePort"], 30003);
-    let keys: Vec<String> = strategy.claims(&first).into_iter().map(|claim| claim.key).collect();
-    assert_eq!(keys, ["clusterips/10.43.0.18", "nodeports/30002", "nodeports/30003"]);
-    assert!(strategy.validate(&first).is_empty());
-
-    // An update that leaves everything out keeps everything.
-    let spec = json!({"type": "NodePort", "ports": [{"name": "a", "port": 80}]});
-    let (_, mut update) = prepared("services", service(spec));
-    let user = crate::user::UserInfo::new("u", &[]);
-    let context = Context { now: jiff::Timestamp::UNIX_EPOCH, user: &user };
-    strategy.prepare_for_update(&mut update, &first, &context);
-    strategy.allocate(&mut update, Some(&first), &pool).expect("nothing new");
-    assert_eq!(update["spec"]["clusterIP"], "10.43.0.18");
-    assert_eq!(update["spec"]["ports"][0]["nodePort"], 30002);
-
-    // A type without node ports gives them back.
-    let spec = json!({"ports": [{"name": "a", "port": 80, "nodePort": 30002}]});
-    let (_, mut plain) = prepared("services", service(spec));
-    strategy.prepare_for_update(&mut plain, &first, &context);
-    assert!(plain["spec"]["ports"][0].get("nodePort").is_none());
-
-    // A named address that is taken is refused.
-    let spec = json!({"clusterIP": "10.43.0.17", "ports": [{"port": 80}]});
-    let (_, mut taken) = prepared("services", service(spec));
-    let refused = strategy.allocate(&mut taken, None, &pool).expect_err("it is taken");
-    assert_eq!(
-        refused.aggregate(),
-        "spec.clusterIPs: Invalid value: [\"10.43.0.17\"]: failed to allocate IP 10.43.0.17: provided IP is already allocated"
-    );
-}
-
-use crate::registry::Context;
-
-#[test]
-fn services_say_what_is_wrong() {
-    let service = |spec: Value| json!({"metadata": {"name": "a"}, "spec": spec});
-    check("services", service(json!({})), "spec.ports: Required value");
-    check(
-        "services",
-        service(json!({"ports": [{"port": 80, "nodePort": 30000}, {"name": "x", "port": 80}]})),
-        "[spec.ports[0].name: Required value, \
-         spec.ports[0].nodePort: Forbidden: may not be used when `type` is 'ClusterIP', \
-         spec.ports[1]: Duplicate value: {\"protocol\":\"TCP\",\"port\":80}]",
-    );
-    check(
-        "services",
-        service(json!({"type": "Fancy", "sessionAffinity": "Glue", "ports": [{"port": 80}]})),
-        "[spec.type: Unsupported value: \"Fancy\": supported values: \"ClusterIP\", \"ExternalName\", \"LoadBalancer\", \"NodePort\", \
-         spec.sessionAffinity: Unsupported value: \"Glue\": supported values: \"ClientIP\", \"None\"]",
-    );
-    check_update(
-        "services",
-        service(json!({"clusterIP": "10.43.0.5", "ports": [{"port": 80}]})),
-        service(json!({"clusterIP": "10.43.0.6", "ports": [{"port": 80}]})),
-        "spec.clusterIPs[0]: Invalid value: [\"10.43.0.6\"]: may not change once set",
-    );
 }
 
 #[test]

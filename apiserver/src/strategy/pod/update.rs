@@ -1,5 +1,7 @@
 //! What may change in a pod once it exists.
 
+mod gated;
+
 use kontiki_api::{
     field::Path,
     k8s_openapi::api::core::v1::{Pod, PodSpec, PodStatus, Toleration},
@@ -27,6 +29,9 @@ pub(super) fn validate(new: &Pod, old: &Pod, check: &mut Check) {
     gates(&new, &old, &at, check);
     if new == old {
         return;
+    }
+    if is_gated(&old) {
+        gated::validate(check, &at, &check::as_value(&*new), &check::as_value(&*old));
     }
     let settled = settle(new.into_owned(), &old);
     if settled != *old {
@@ -102,12 +107,14 @@ fn settle(mut new: PodSpec, old: &PodSpec) -> PodSpec {
     if was_negative && new.termination_grace_period_seconds == Some(1) {
         new.termination_grace_period_seconds = old.termination_grace_period_seconds;
     }
-    if old.scheduling_gates.iter().flatten().next().is_some() {
-        // A gated pod may still be steered.
-        new.node_selector.clone_from(&old.node_selector);
-        new.affinity.clone_from(&old.affinity);
+    if is_gated(old) {
+        gated::settle(&mut new, old);
     }
     new
+}
+
+fn is_gated(spec: &PodSpec) -> bool {
+    spec.scheduling_gates.iter().flatten().next().is_some()
 }
 
 /// The paths at which two values differ, with what stands there.

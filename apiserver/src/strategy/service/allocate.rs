@@ -1,6 +1,6 @@
 //! Which addresses and ports a Service gets, keeps and gives back.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, ops::RangeInclusive};
 
 use ipnet::IpNet;
 use kontiki_api::field::{Error, Errors, Path};
@@ -45,6 +45,22 @@ fn wants_ports(spec: &Value) -> bool {
     }
 }
 
+/// Whether who is outside the cluster may reach the Service, so that a policy for them makes sense.
+pub(super) fn is_reached_from_outside(spec: &Value) -> bool {
+    let named = || spec["externalIPs"].as_array().is_some_and(|list| !list.is_empty());
+    may_have_ports(spec) || (text(spec, "type") == "ClusterIP" && named())
+}
+
+/// Whether load balancers ask each node for the Service's health, at a port of its own.
+pub(super) fn wants_health_port(spec: &Value) -> bool {
+    text(spec, "type") == "LoadBalancer" && text(spec, "externalTrafficPolicy") == "Local"
+}
+
+/// The port that load balancers ask at.
+pub(super) fn health_port(spec: &Value) -> Option<u64> {
+    spec["healthCheckNodePort"].as_u64().filter(|port| *port != 0)
+}
+
 fn may_have_ports(spec: &Value) -> bool {
     matches!(text(spec, "type"), "NodePort" | "LoadBalancer")
 }
@@ -60,6 +76,13 @@ pub(super) fn keep_given(object: &mut Value, old: &Value) {
                 set(spec, field, given.clone());
             }
         }
+    }
+    if wants_health_port(spec)
+        && wants_health_port(before)
+        && health_port(spec).is_none()
+        && let Some(given) = health_port(before)
+    {
+        set(spec, "healthCheckNodePort", given);
     }
     if wants_ports(spec) && may_have_ports(before) {
         let given: Vec<Value> = before["ports"].as_array().cloned().unwrap_or_default();
@@ -101,12 +124,25 @@ pub(super) fn drop_unfit(object: &mut Value, old: &Value) {
                 unset(port, "nodePort");
             }
         }
-        if spec["externalTrafficPolicy"] == before["externalTrafficPolicy"] {
+        if spec["externalTrafficPolicy"] == before["externalTrafficPolicy"]
+            && !is_reached_from_outside(spec)
+        {
             unset(spec, "externalTrafficPolicy");
         }
     }
+    let untouched = |spec: &Value, field: &str| spec.get(field) == before.get(field);
+    if wants_health_port(&before)
+        && !wants_health_port(spec)
+        && untouched(spec, "healthCheckNodePort")
+    {
+        unset(spec, "healthCheckNodePort");
+    }
     if text(&before, "type") == "LoadBalancer" && text(spec, "type") != "LoadBalancer" {
-        unset(spec, "allocateLoadBalancerNodePorts");
+        for field in ["allocateLoadBalancerNodePorts", "loadBalancerClass"] {
+            if untouched(spec, field) {
+                unset(spec, field);
+            }
+        }
     }
 }
 
@@ -128,12 +164,51 @@ pub(super) fn allocate(
     if may_have_ports(spec) {
         give_ports(spec, &held_ports, allocator)?;
     }
+    if wants_health_port(spec) {
+        give_health_port(spec, &held_ports, allocator)?;
+    }
     Ok(())
 }
 
+/// All ports of the nodes that a Service holds.
 fn node_ports(spec: &Value) -> Vec<u64> {
     let ports = spec["ports"].as_array().into_iter().flatten();
-    ports.filter_map(|port| port["nodePort"].as_u64()).collect()
+    let named = ports.filter_map(|port| port["nodePort"].as_u64());
+    named.chain(health_port(spec)).collect()
+}
+
+fn out_of_range(range: &RangeInclusive<u16>) -> String {
+    let (first, last) = (range.start(), range.end());
+    format!("provided port is not in the valid range. The range of valid ports is {first}-{last}")
+}
+
+fn give_health_port(
+    spec: &mut Value,
+    held: &[u64],
+    allocator: &dyn Allocator,
+) -> Result<(), Errors> {
+    let range = allocator.node_ports();
+    let at = Path::new("spec").child("healthCheckNodePort");
+    let served: Vec<u64> = node_ports(&json!({ "ports": spec["ports"] }));
+    let taken = |port: u64| served.contains(&port) || allocator.is_taken(&port_claim(port));
+    match health_port(spec) {
+        Some(port) if !range.contains(&u16::try_from(port).unwrap_or(0)) => {
+            Err(Error::invalid(&at, port, out_of_range(&range)).into())
+        }
+        Some(port) if !held.contains(&port) && taken(port) => {
+            Err(Error::invalid(&at, port, "provided port is already allocated").into())
+        }
+        Some(_) => Ok(()),
+        None => {
+            let free = |port: u64| (!taken(port)).then_some(port);
+            let (first, last) = (u64::from(*range.start()), u64::from(*range.end()));
+            let port = pick(first, last, allocator, free).ok_or_else(|| {
+                internal(&at, "failed to allocate a HealthCheck NodePort: range is full")
+            })?;
+            set(spec, "healthCheckNodePort", port);
+            Ok(())
+        }
+    }
 }
 
 fn family(address: IpAddr) -> &'static str {
@@ -289,11 +364,7 @@ fn give_ports(spec: &mut Value, held: &[u64], allocator: &dyn Allocator) -> Resu
         if let Some(number) = port["nodePort"].as_u64().filter(|number| *number != 0) {
             let fits = (first..=last).contains(&number);
             if !fits {
-                let detail = format!(
-                    "provided port is not in the valid range. The range of valid ports is \
-                     {first}-{last}"
-                );
-                return Err(Error::invalid(&at, number, detail).into());
+                return Err(Error::invalid(&at, number, out_of_range(&range)).into());
             }
             let mine = held.contains(&number) || own.iter().any(|(known, _)| *known == number);
             if !mine && allocator.is_taken(&port_claim(number)) {

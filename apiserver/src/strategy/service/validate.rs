@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
+use ipnet::IpNet;
 use kontiki_api::{
     field::{Error, Path},
     k8s_openapi::{
@@ -45,6 +46,38 @@ pub(super) fn service(service: &Service, check: &mut Check) {
         check.errors.invalid_each(&at, address, names::ip_address(address));
     }
     traffic(check, &at, &spec, kind);
+    balancer(check, &at, &spec, kind == "LoadBalancer");
+}
+
+/// What only load balancers have.
+fn balancer(check: &mut Check, at: &Path, spec: &ServiceSpec, is_one: bool) {
+    let detail = "may only be used when `spec.type` is 'LoadBalancer'";
+    if let Some(class) = spec.load_balancer_class.as_deref() {
+        let at = at.child("loadBalancerClass");
+        if is_one {
+            check.errors.invalid_each(&at, class, names::qualified_name(class));
+        } else {
+            check.forbidden(&at, detail);
+        }
+    }
+    let allocates = at.child("allocateLoadBalancerNodePorts");
+    match (is_one, spec.allocate_load_balancer_node_ports) {
+        (true, None) => check.required(&allocates, ""),
+        (false, Some(_)) => check.forbidden(&allocates, detail),
+        _ => {}
+    }
+    // Upstream spells this path as its field in Go.
+    let ranges = at.child("LoadBalancerSourceRanges");
+    for (index, range) in spec.load_balancer_source_ranges.iter().flatten().enumerate() {
+        if index == 0 && !is_one {
+            check.forbidden(&ranges, "may only be used when `type` is 'LoadBalancer'");
+        }
+        let range = range.trim();
+        if range.parse::<IpNet>().is_err() {
+            let detail = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
+            check.invalid(&ranges.index(index), range, detail);
+        }
+    }
 }
 
 fn external_name(check: &mut Check, at: &Path, spec: &ServiceSpec) {
@@ -190,16 +223,30 @@ fn families(check: &mut Check, at: &Path, spec: &ServiceSpec, addresses: &[Strin
 fn traffic(check: &mut Check, at: &Path, spec: &ServiceSpec, kind: &str) {
     let external = spec.external_traffic_policy.as_deref().unwrap_or_default();
     let at_external = at.child("externalTrafficPolicy");
-    match kind {
-        "NodePort" | "LoadBalancer" if external.is_empty() => check.required(&at_external, ""),
-        "NodePort" | "LoadBalancer" => {
-            check.one_of(&at_external, external, &["Cluster", "Local"]);
-        }
-        _ if !external.is_empty() => {
+    let outside = matches!(kind, "NodePort" | "LoadBalancer")
+        || (kind == "ClusterIP" && spec.external_ips.iter().flatten().next().is_some());
+    match (outside, external.is_empty()) {
+        (true, true) => check.required(&at_external, ""),
+        (true, false) => check.one_of(&at_external, external, &["Cluster", "Local"]),
+        (false, false) => {
             let detail = "may only be set for externally-accessible services";
             check.invalid(&at_external, external, detail);
         }
-        _ => {}
+        (false, true) => {}
+    }
+    let health = spec.health_check_node_port.unwrap_or_default();
+    let at_health = at.child("healthCheckNodePort");
+    match (has_health_port(spec), health) {
+        (false, 0) => {}
+        (false, port) => {
+            let detail = "may only be set when `type` is 'LoadBalancer' and \
+                          `externalTrafficPolicy` is 'Local'";
+            check.invalid(&at_health, port, detail);
+        }
+        (true, 0) => check.required(&at_health, ""),
+        (true, port) => {
+            check.port(&at_health, port);
+        }
     }
     let internal = spec.internal_traffic_policy.as_deref().unwrap_or_default();
     if kind != "ExternalName" && !kind.is_empty() {
@@ -212,11 +259,30 @@ fn traffic(check: &mut Check, at: &Path, spec: &ServiceSpec, kind: &str) {
     }
 }
 
+fn has_health_port(spec: &ServiceSpec) -> bool {
+    spec.type_.as_deref() == Some("LoadBalancer")
+        && spec.external_traffic_policy.as_deref() == Some("Local")
+}
+
+/// Checks what of a load balancer may not change.
+fn balancer_update(check: &mut Check, at: &Path, new: &ServiceSpec, old: &ServiceSpec) {
+    let is_one = |spec: &ServiceSpec| spec.type_.as_deref() == Some("LoadBalancer");
+    if is_one(new) && is_one(old) && new.load_balancer_class != old.load_balancer_class {
+        let class = new.load_balancer_class.as_deref().unwrap_or_default();
+        check.invalid(&at.child("loadBalancerClass"), class, "may not change once set");
+    }
+    let moved = new.health_check_node_port != old.health_check_node_port;
+    if has_health_port(new) && has_health_port(old) && moved {
+        check.forbidden(&at.child("healthCheckNodePort"), "field is immutable");
+    }
+}
+
 /// Checks what may not change.
 pub(super) fn update(new: &Service, old: &Service, check: &mut Check) {
     let at = Path::new("spec");
     let new = check::or_default(new.spec.as_ref());
     let old = check::or_default(old.spec.as_ref());
+    balancer_update(check, &at, &new, &old);
     let external = |spec: &ServiceSpec| spec.type_.as_deref() == Some("ExternalName");
     if external(&new) || external(&old) {
         return;

@@ -2,6 +2,7 @@
 //! what may not change.
 
 use super::*;
+use crate::registry::Context;
 
 fn workload(spec: &Value, restart: &str) -> Value {
     let mut all = json!({
