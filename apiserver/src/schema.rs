@@ -35,8 +35,8 @@ pub enum FieldValidation {
 }
 
 impl FieldValidation {
-    /// Reads the query parameter; absent means `Warn`.
-    pub fn parse(text: &str) -> Result<FieldValidation, Status> {
+    /// Reads the query parameter, one of the named options; absent means `Warn`.
+    pub fn parse(text: &str, options: &str) -> Result<FieldValidation, Status> {
         match text {
             "" | "Warn" => Ok(FieldValidation::Warn),
             "Ignore" => Ok(FieldValidation::Ignore),
@@ -48,7 +48,7 @@ impl FieldValidation {
                     other,
                     &["", "Ignore", "Strict", "Warn"],
                 ));
-                Err(Status::invalid("meta.k8s.io", "CreateOptions", "", &errors))
+                Err(Status::invalid("meta.k8s.io", options, "", &errors))
             }
         }
     }

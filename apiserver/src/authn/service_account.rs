@@ -156,8 +156,13 @@ pub fn user_of(claims: &Claims, caches: &Caches) -> Option<UserInfo> {
         (meta::uid(&object.value()) == wanted.uid).then_some(())
     };
     alive("serviceaccounts", serviceaccount)?;
-    if let Some(pod) = pod {
-        alive("pods", pod)?;
+    match (pod, node) {
+        (Some(pod), _) => alive("pods", pod)?,
+        (None, Some(node)) => {
+            let object = caches.builtin("", "nodes").cache.get(&node.name)?;
+            (meta::uid(&object.value()) == node.uid).then_some(())?;
+        }
+        (None, None) => {}
     }
     if let Some(secret) = secret {
         alive("secrets", secret)?;

@@ -43,6 +43,9 @@ async fn run(core: &Arc<Core>, exchange: &mut Exchange) -> Result<Response<Body>
     let account = found.ok_or_else(|| Status::not_found("", "serviceaccounts", &name))?.value();
     let seconds = request["spec"]["expirationSeconds"].as_i64().unwrap_or(SECONDS_DEFAULT);
     validate(seconds, &name)?;
+    if let Some(node) = exchange.user.node_name() {
+        for_own_pod(core, exchange, &request, node).await?;
+    }
     let (pod, node, secret) = bound_to(core, &request, &namespace, &name).await?;
     let asked: Vec<String> = request["spec"]["audiences"]
         .as_array()
@@ -97,7 +100,32 @@ fn validate(seconds: i64, name: &str) -> Result<(), Status> {
 
 type Bounds = (Option<Reference>, Option<Reference>, Option<Reference>);
 
-/// The pod (with its node) or secret that the token is bound to.
+/// A node asks for tokens of the pods that it runs, and for no others.
+async fn for_own_pod(
+    core: &Core,
+    exchange: &Exchange,
+    request: &Value,
+    node: &str,
+) -> Result<(), Status> {
+    let (namespace, account) = (&exchange.info.namespace, &exchange.info.name);
+    let refused = |why: &str| Err(Status::forbidden("", "serviceaccounts", account, why));
+    let reference = &request["spec"]["boundObjectRef"];
+    let text = |field: &str| reference[field].as_str().unwrap_or_default();
+    if (text("apiVersion"), text("kind")) != ("v1", "Pod") || text("name").is_empty() {
+        return refused("node requested token not bound to a pod");
+    }
+    if text("uid").is_empty() {
+        return refused("node requested token with a pod binding without a uid");
+    }
+    let found = core.find("", "pods", namespace, text("name")).await?;
+    let pod = found.ok_or_else(|| Status::not_found("", "pods", text("name")))?;
+    if pod.field("spec.nodeName") != Some(node) {
+        return refused("node requested token bound to a pod scheduled on a different node");
+    }
+    Ok(())
+}
+
+/// The pod (with its node), the node or the secret that the token is bound to.
 async fn bound_to(
     core: &Core,
     request: &Value,
@@ -110,9 +138,10 @@ async fn bound_to(
     }
     let text = |field: &str| reference[field].as_str().unwrap_or_default();
     let (kind, name, uid) = (text("kind"), text("name"), text("uid"));
-    let resource = match (kind, text("apiVersion")) {
-        ("Pod", "v1") => "pods",
-        ("Secret", "v1") => "secrets",
+    let (resource, namespace) = match (kind, text("apiVersion")) {
+        ("Node", "v1") => ("nodes", ""),
+        ("Pod", "v1") => ("pods", namespace),
+        ("Secret", "v1") => ("secrets", namespace),
         _ => {
             return Err(Status::bad_request(format!(
                 "cannot bind token for serviceaccount {account:?} to type {:?}, Kind={kind}",
@@ -134,8 +163,10 @@ async fn bound_to(
         ));
     }
     let bound = Reference { name: name.to_owned(), uid: meta::uid(&object).to_owned() };
-    if resource == "secrets" {
-        return Ok((None, None, Some(bound)));
+    match resource {
+        "nodes" => return Ok((None, Some(bound), None)),
+        "secrets" => return Ok((None, None, Some(bound))),
+        _ => {}
     }
     let own = object["spec"]["serviceAccountName"].as_str().unwrap_or_default();
     if own != account {

@@ -70,7 +70,12 @@ pub async fn read_object(exchange: &mut Exchange, resource: &Resource) -> Result
 
 /// What happens to unknown fields in this request.
 pub fn field_validation(exchange: &Exchange) -> Result<FieldValidation, Status> {
-    FieldValidation::parse(exchange.query.get("fieldValidation").unwrap_or_default())
+    let options = match exchange.info.verb {
+        "update" => "UpdateOptions",
+        "patch" => "PatchOptions",
+        _ => "CreateOptions",
+    };
+    FieldValidation::parse(exchange.query.get("fieldValidation").unwrap_or_default(), options)
 }
 
 /// The kind of a resource, for the schema engine.

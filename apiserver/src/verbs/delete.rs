@@ -112,16 +112,21 @@ fn check_preconditions(
     options: &DeleteOptions,
 ) -> Result<(), Status> {
     let row = &target.resource.row;
-    let failed = |what: &str, wanted: &str, found: &str| {
+    let failed = |what: &str, wanted: &str, found: &str, happened: &str| {
         let why = format!(
-            "Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}"
+            "the {what} in the precondition ({wanted}) does not match the {what} in record \
+             ({found}). The object might have been {happened}"
         );
-        Err(Status::conflict(&row.group, &row.resource, target.name, &why))
+        // Upstream names the kind here, where other conflicts name the resource.
+        Err(Status::conflict(&row.group, &row.kind, target.name, &why))
     };
+    let (uid, version) = (meta::uid(current), meta::resource_version(current));
     match (&options.uid, &options.resource_version) {
-        (Some(uid), _) if uid != meta::uid(current) => failed("UID", uid, meta::uid(current)),
-        (_, Some(version)) if version != meta::resource_version(current) => {
-            failed("ResourceVersion", version, meta::resource_version(current))
+        (Some(wanted), _) if wanted != uid => {
+            failed("UID", wanted, uid, "deleted and then recreated")
+        }
+        (_, Some(wanted)) if wanted != version => {
+            failed("ResourceVersion", wanted, version, "modified")
         }
         _ => Ok(()),
     }

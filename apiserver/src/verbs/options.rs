@@ -8,7 +8,11 @@ use crate::exchange::Exchange;
 /// Whether the request only tries.
 pub fn dry_run(exchange: &Exchange, kind: &str) -> Result<bool, Status> {
     let values: Vec<&str> = exchange.query.all("dryRun").filter(|v| !v.is_empty()).collect();
-    match values.as_slice() {
+    only_tries(&values, kind)
+}
+
+fn only_tries(values: &[&str], kind: &str) -> Result<bool, Status> {
+    match values {
         [] => Ok(false),
         all if all.iter().all(|value| *value == "All") => Ok(true),
         all => {
@@ -55,10 +59,8 @@ pub async fn delete_options(exchange: &mut Exchange) -> Result<DeleteOptions, St
         })?;
         options.grace_period = Some(parsed);
     }
-    options.propagation = query.non_empty("propagationPolicy").map(propagation).transpose()?;
-    if let Some(orphan) = query.non_empty("orphanDependents") {
-        options.propagation = Some(orphaning(orphan == "true"));
-    }
+    let orphans = query.non_empty("orphanDependents").map(|orphan| orphan == "true");
+    options.propagation = propagation(query.non_empty("propagationPolicy"), orphans)?;
     let body = super::body::read_json(exchange).await?;
     if !body.iter().all(u8::is_ascii_whitespace) {
         let value: Value = serde_json::from_slice(&body).map_err(|error| {
@@ -79,32 +81,32 @@ fn from_body(options: &mut DeleteOptions, value: &Value) -> Result<(), Status> {
     options.grace_period = value["gracePeriodSeconds"].as_i64().or(options.grace_period);
     options.uid = text(&value["preconditions"]["uid"]);
     options.resource_version = text(&value["preconditions"]["resourceVersion"]);
-    if let Some(orphan) = value["orphanDependents"].as_bool() {
-        options.propagation = Some(orphaning(orphan));
-    }
-    if let Some(policy) = value["propagationPolicy"].as_str() {
-        options.propagation = Some(propagation(policy)?);
-    }
-    if value["dryRun"].as_array().is_some_and(|list| !list.is_empty()) {
-        options.dry_run = true;
-    }
+    let (policy, orphans) =
+        (value["propagationPolicy"].as_str(), value["orphanDependents"].as_bool());
+    options.propagation = propagation(policy, orphans)?.or(options.propagation);
+    let tries = value["dryRun"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    options.dry_run |= only_tries(&tries.collect::<Vec<_>>(), "DeleteOptions")?;
     Ok(())
 }
 
-fn orphaning(orphan: bool) -> Propagation {
-    if orphan { Propagation::Orphan } else { Propagation::Background }
-}
-
-fn propagation(text: &str) -> Result<Propagation, Status> {
-    match text {
-        "Orphan" => Ok(Propagation::Orphan),
-        "Background" => Ok(Propagation::Background),
-        "Foreground" => Ok(Propagation::Foreground),
-        other => {
-            let path = field::Path::new("propagationPolicy");
-            let known = ["Background", "Foreground", "Orphan"];
-            let error = field::Error::not_supported(&path, other, &known);
-            Err(Status::invalid("meta.k8s.io", "DeleteOptions", "", &error.into()))
+/// What is asked for by a policy, or in the words that were there before.
+fn propagation(policy: Option<&str>, orphans: Option<bool>) -> Result<Option<Propagation>, Status> {
+    let path = field::Path::new("propagationPolicy");
+    let refused = |error: field::Error| {
+        Err(Status::invalid("meta.k8s.io", "DeleteOptions", "", &error.into()))
+    };
+    match (policy, orphans) {
+        (Some(policy), Some(_)) => {
+            let detail = "orphanDependents and deletionPropagation cannot be both set";
+            refused(field::Error::invalid(&path, policy, detail))
+        }
+        (None, None) => Ok(None),
+        (Some("Orphan"), _) | (_, Some(true)) => Ok(Some(Propagation::Orphan)),
+        (Some("Background"), _) | (_, Some(false)) => Ok(Some(Propagation::Background)),
+        (Some("Foreground"), _) => Ok(Some(Propagation::Foreground)),
+        (Some(other), None) => {
+            let known = ["Foreground", "Background", "Orphan", "nil"];
+            refused(field::Error::not_supported(&path, other, &known))
         }
     }
 }

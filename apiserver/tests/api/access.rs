@@ -64,15 +64,55 @@ async fn a_node_sees_only_what_its_pods_need() {
     node.get(&format!("{secrets}/used")).await.ok();
     assert_eq!(node.get(&format!("{secrets}/other")).await.code, 403);
     assert_eq!(node.get(secrets).await.code, 403);
+    let tokens = format!("{accounts}/default/token");
+    let refused = node.create(&tokens, &json!({})).await.refusal();
+    assert!(refused.ends_with("node requested token not bound to a pod"), "{refused}");
+    let pod = admin.get("/api/v1/namespaces/default/pods/p").await.ok();
     let token = json!({"spec": {"boundObjectRef": {
-        "kind": "Pod", "apiVersion": "v1", "name": "p",
+        "kind": "Pod", "apiVersion": "v1", "name": "p", "uid": pod["metadata"]["uid"],
     }}});
-    let token = node.create(&format!("{accounts}/default/token"), &token).await.ok();
+    let token = node.create(&tokens, &token).await.ok();
     assert!(token["status"]["token"].as_str().unwrap().starts_with("ey"));
     let nodes = "/api/v1/nodes";
     let other = node.create(nodes, &json!({"metadata": {"name": "n2"}})).await;
     assert_eq!(other.code, 403);
+    let label = "node-restriction.kubernetes.io/team";
+    let labelled = json!({"metadata": {"name": "n1", "labels": {label: "a"}}});
+    assert!(
+        node.create(nodes, &labelled)
+            .await
+            .refusal()
+            .ends_with(&format!("is not allowed to set the following labels: {label}"))
+    );
     node.create(nodes, &json!({"metadata": {"name": "n1"}})).await.ok();
+    let own = format!("{nodes}/n1");
+    for (patch, why) in [
+        (json!({"spec": {"taints": []}}), "node \"n1\" is not allowed to modify taints"),
+        (
+            json!({"metadata": {"labels": {label: "a"}}}),
+            "is not allowed to modify labels: node-restriction.kubernetes.io/team",
+        ),
+    ] {
+        let refused = node.merge(&own, &patch).await.refusal();
+        assert!(refused.ends_with(why), "{refused}");
+    }
+    let labelled = json!({"metadata": {"labels": {label: "a"}}});
+    assert_eq!(node.merge(&format!("{own}/status"), &labelled).await.code, 403);
+    // A token that is bound to a node holds as long as the node is there.
+    let object = admin.get(&own).await.ok();
+    let bound = json!({"spec": {"boundObjectRef": {
+        "kind": "Node", "apiVersion": "v1", "name": "n1", "uid": object["metadata"]["uid"],
+    }}});
+    let token = admin.create(&tokens, &bound).await.ok();
+    let review = json!({"spec": {"token": token["status"]["token"]}});
+    let reviews = "/apis/authentication.k8s.io/v1/tokenreviews";
+    let status = admin.create(reviews, &review).await.ok()["status"].clone();
+    assert_eq!(status["authenticated"], true);
+    let named = &status["user"]["extra"]["authentication.kubernetes.io/node-name"];
+    assert_eq!(named, &json!(["n1"]));
+    admin.delete(&own).await.ok();
+    let status = admin.create(reviews, &review).await.ok()["status"].clone();
+    assert_eq!(status.get("authenticated"), None);
     cluster.stop().await;
 }
 

@@ -4,7 +4,7 @@ use http::{Method, Request};
 use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
 
-use crate::support::{Caller, Cluster};
+use crate::support::{CONFIG_MAPS, Caller, Cluster};
 
 const NAMESPACES: &str = "/api/v1/namespaces";
 const SIGNING_REQUESTS: &str = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
@@ -169,6 +169,59 @@ async fn tokens_can_be_checked_by_whoever_trusts_the_issuer() {
     let read = jsonwebtoken::decode::<Value>(token, &key, &validation).unwrap();
     assert_eq!(read.claims["sub"], "system:serviceaccount:default:web");
     assert_eq!(cluster.user("eve", &[]).get("/openid/v1/jwks").await.code, 403);
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deletions_that_make_no_sense_are_refused_in_upstreams_words() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let made = admin.create(CONFIG_MAPS, &named("one")).await.ok();
+    let (uid, version) = (&made["metadata"]["uid"], &made["metadata"]["resourceVersion"]);
+    let (uid, version) = (uid.as_str().unwrap(), version.as_str().unwrap());
+    let refused = async |options: Value| {
+        let uri = format!("{CONFIG_MAPS}/one");
+        let body = options.to_string();
+        admin.call(Method::DELETE, &uri, "application/json", body).await.refusal()
+    };
+    let conflict = "409 Conflict: Operation cannot be fulfilled on ConfigMap \"one\": the";
+    let invalid = "422 Invalid: DeleteOptions.meta.k8s.io \"\" is invalid:";
+    for (options, message) in [
+        (
+            json!({"preconditions": {"uid": "u"}}),
+            format!(
+                "{conflict} UID in the precondition (u) does not match the UID in record ({uid}). \
+                 The object might have been deleted and then recreated"
+            ),
+        ),
+        (
+            json!({"preconditions": {"resourceVersion": "1"}}),
+            format!(
+                "{conflict} ResourceVersion in the precondition (1) does not match the \
+                 ResourceVersion in record ({version}). The object might have been modified"
+            ),
+        ),
+        (
+            json!({"propagationPolicy": "Foo"}),
+            format!(
+                "{invalid} propagationPolicy: Unsupported value: \"Foo\": supported values: \
+                 \"Foreground\", \"Background\", \"Orphan\", \"nil\""
+            ),
+        ),
+        (
+            json!({"propagationPolicy": "Orphan", "orphanDependents": true}),
+            format!(
+                "{invalid} propagationPolicy: Invalid value: \"Orphan\": orphanDependents and \
+                 deletionPropagation cannot be both set"
+            ),
+        ),
+        (
+            json!({"dryRun": ["Some"]}),
+            format!("{invalid} dryRun: Unsupported value: [\"Some\"]: supported values: \"All\""),
+        ),
+    ] {
+        assert_eq!(refused(options).await, message);
+    }
     cluster.stop().await;
 }
 
