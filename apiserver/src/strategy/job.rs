@@ -239,7 +239,7 @@ fn completions(check: &mut Check, spec: &Place<'_>, before: &Place<'_>) {
     if !elastic {
         return check.fixed(&new, &old);
     }
-    if new.value != spec.at("parallelism").value || old.value != before.at("parallelism").value {
+    if new.value != spec.at("parallelism").value {
         let detail = format!("can only be modified in tandem with {}", spec.at("parallelism").path);
         check.invalid(&new.path, as_value(new.value), &detail);
     }

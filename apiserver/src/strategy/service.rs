@@ -18,6 +18,10 @@ use crate::registry::{self, Allocator, Claim, Context, Strategy};
 /// Sticky sessions last three hours by default.
 const AFFINITY_SECONDS: i64 = 10_800;
 
+/// What Go has for no time. Conditions may come without one, and who reads them as structs must not
+/// stumble.
+const NO_TIME: &str = "0001-01-01T00:00:00Z";
+
 /// The strategy of `services`.
 pub(super) struct Services;
 
@@ -57,10 +61,13 @@ impl Strategy for Services {
             value::default(spec, "allocateLoadBalancerNodePorts", true);
         }
         one_and_all(spec);
-        if kind == "LoadBalancer"
-            && let Some(status) = value::child(object, "status")
-        {
-            balanced_at_addresses(status);
+        if let Some(status) = value::child(object, "status") {
+            for condition in value::items(status, "conditions") {
+                value::default(condition, "lastTransitionTime", NO_TIME);
+            }
+            if kind == "LoadBalancer" {
+                balanced_at_addresses(status);
+            }
         }
     }
 

@@ -130,3 +130,22 @@ async fn metadata_can_be_written_with_a_status() {
     assert_eq!(found["status"]["qosClass"], "BestEffort");
     cluster.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_services_conditions_may_have_no_time() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let services = "/api/v1/namespaces/default/services";
+    let service = json!({"metadata": {"name": "s"}, "spec": {"ports": [{"port": 80}]}});
+    let mut service = admin.create(services, &service).await.ok();
+    service["status"]["conditions"] = json!([{
+        "type": "StatusUpdate", "status": "True", "reason": "E2E", "message": "Set from a test",
+        "lastTransitionTime": null,
+    }]);
+    let found = admin.update(&format!("{services}/s/status"), &service).await.ok();
+    // Whoever decodes the whole Service can.
+    assert_eq!(found["status"]["conditions"][0]["lastTransitionTime"], "0001-01-01T00:00:00Z");
+    let labelled = json!({"metadata": {"labels": {"test-service": "patched"}}});
+    admin.merge(&format!("{services}/s"), &labelled).await.ok();
+    cluster.stop().await;
+}
