@@ -8,6 +8,8 @@
 //! kubectl on the machine -> balancer -> s1 (server and agent) -> w1 (agent)
 //! ```
 //!
+//! `pods` holds what upstream's conformance tests ask of a node, one pod per subject.
+//!
 //! The oldest and the newest kubectl that are found are driven; `KONTIKI_KUBECTLS=all`, or a list
 //! such as `1.29,1.30`, says otherwise; `KONTIKI_TRANSCRIPTS=writing` plays one transcript only.
 //! What goes on for as long as somebody listens (exec with a terminal, attach, port-forward, proxy,
@@ -22,12 +24,13 @@ use std::thread;
 use stage::{Kubectl, Stage};
 
 /// Independent of one another.
-const SIDE_BY_SIDE: [(&str, &str); 6] = [
+const SIDE_BY_SIDE: [(&str, &str); 7] = [
     ("reading", include_str!("commands/reading.txt")),
     ("creating", include_str!("commands/creating.txt")),
     ("writing", include_str!("commands/writing.txt")),
     ("workloads", include_str!("commands/workloads.txt")),
     ("containers", include_str!("commands/containers.txt")),
+    ("pods", include_str!("commands/pods.txt")),
     ("access", include_str!("commands/access.txt")),
 ];
 

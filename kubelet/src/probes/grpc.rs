@@ -4,8 +4,12 @@
 use std::time::Duration;
 
 use http::uri::PathAndQuery;
-use tokio::time::timeout;
-use tonic::{Code, Request, Status, client::Grpc, transport::Endpoint};
+use tokio::time::{Instant, timeout_at};
+use tonic::{
+    Code, Request, Status,
+    client::Grpc,
+    transport::{Channel, Endpoint},
+};
 use tonic_prost::ProstCodec;
 
 const CHECK: &str = "/grpc.health.v1.Health/Check";
@@ -29,13 +33,20 @@ struct Answer {
 /// Asks a server, by its address and port, for the health of a service. The error is upstream's
 /// message.
 pub async fn probe(address: &str, service: &str, limit: Duration) -> Result<(), String> {
-    match timeout(limit, ask(address, service)).await {
+    let end = Instant::now() + limit;
+    let Ok(channel) = timeout_at(end, connect(address)).await else {
+        return Err(format!(
+            "timeout: failed to connect service {address:?} within {limit:?}: context deadline \
+             exceeded"
+        ));
+    };
+    match timeout_at(end, ask(channel?, service)).await {
         Ok(outcome) => outcome,
         Err(_) => Err(format!("timeout: health rpc did not complete within {limit:?}")),
     }
 }
 
-async fn ask(address: &str, service: &str) -> Result<(), String> {
+async fn connect(address: &str) -> Result<Channel, String> {
     let unreachable = |error: &dyn std::error::Error| {
         // What went wrong is at the end of the chain.
         let mut cause = error;
@@ -47,9 +58,13 @@ async fn ask(address: &str, service: &str) -> Result<(), String> {
     let endpoint = Endpoint::from_shared(format!("http://{address}"))
         .and_then(|endpoint| endpoint.user_agent("kube-probe/1.36"))
         .map_err(|error| unreachable(&error))?;
-    let channel = endpoint.connect().await.map_err(|error| unreachable(&error))?;
+    endpoint.connect().await.map_err(|error| unreachable(&error))
+}
+
+async fn ask(channel: Channel, service: &str) -> Result<(), String> {
+    let failed = |error: &dyn std::error::Error| format!("error: health rpc probe failed: {error}");
     let mut client = Grpc::new(channel);
-    client.ready().await.map_err(|error| unreachable(&error))?;
+    client.ready().await.map_err(|error| failed(&error))?;
     let question = Request::new(Question { service: service.to_owned() });
     let codec = ProstCodec::<Question, Answer>::default();
     let answer = client.unary(question, PathAndQuery::from_static(CHECK), codec).await;
