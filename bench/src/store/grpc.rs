@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use h2::{
     RecvStream, SendStream,
@@ -68,15 +68,17 @@ impl Grpc {
         Ok(Grpc { sender, scheme, authority })
     }
 
-    /// Sends one message and waits for the answer.
+    /// Sends one message and waits for the answer and its status. A call that is left before its
+    /// end is reset, and a connection endures only so many of these (1,024 in h2).
     pub(super) async fn call<A: Message + Default>(
         &self,
         path: &'static str,
         message: &impl Message,
     ) -> Result<A> {
         let mut answers = self.start(path, message, true).await?.1;
-        let answer = answers.next().await?;
-        answer.ok_or_else(|| anyhow!("{path}: an empty answer"))
+        let answer = answers.next().await?.ok_or_else(|| anyhow!("{path}: an empty answer"))?;
+        ensure!(answers.next::<A>().await?.is_none(), "{path}: more than one answer");
+        Ok(answer)
     }
 
     /// Opens a stream in both directions with its first message.

@@ -49,7 +49,8 @@ answers! {
     VALUE_PROVIDED        InvalidArgument    "value is provided";
 }
 
-/// What etcd's own library for elections says, which has no codes.
+/// What etcd's own library for locks and elections says, which has no codes.
+pub(super) const NO_SUCH_LEASE: Answer = Answer(Code::Unknown, LEASE_NOT_FOUND.1);
 pub(super) const MISSING_LEADER_KEY: Answer =
     Answer(Code::Unknown, "\"leader\" field must be provided");
 pub(super) const NOBODY_ELECTED: Answer = Answer(Code::Unknown, "election: no leader");

@@ -13,6 +13,7 @@ use super::{
     errors::{self, status},
 };
 use crate::{
+    error::{Error, Refusal},
     types::{
         Compare, Delete, KeyRange, KeyValue, LeaseGrant, LeaseId, Op, OpResult, Put, Range,
         RangeReply, RangeRequest, Revision, Sort, SortOrder, SortTarget, Target, Txn, TxnReply,
@@ -115,7 +116,10 @@ impl Queues {
 
     async fn execute(&self, txn: Txn) -> Result<TxnReply, Status> {
         self.api.may_execute(&txn)?;
-        self.api.store.txn(txn).await.map_err(status)
+        self.api.store.txn(txn).await.map_err(|error| match error {
+            Error::Refused(Refusal::LeaseNotFound { .. }) => errors::NO_SUCH_LEASE.into(),
+            error => status(error),
+        })
     }
 
     /// Waits until nobody stands before a place, and says the revision at which it is still

@@ -83,6 +83,8 @@ async fn locks(client: &Client) -> Result<()> {
     assert_ne!(next.key(), held.key());
     first.unlock(next.key()).await?;
     assert_eq!(first.get("mutex/", Some(queue)).await?.count(), 0);
+    let late = first.lock("mutex", Some(LockOptions::new().with_lease(lease))).await;
+    assert_eq!(refusal(late), Some((2, "etcdserver: requested lease not found".to_owned())));
     Ok(())
 }
 
