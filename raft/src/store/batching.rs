@@ -8,15 +8,22 @@
 //!
 //! A batch costs every member a flush, messages and a dozen wake-ups, however many proposals it
 //! holds: far more than each of them. So one is under way at a time, and what comes meanwhile is the
-//! next; it would wait for the flush of the one before in any case. A lone proposal never waits. The
-//! more there is to do, the larger batches become by themselves, without a delay that anybody would
-//! have to choose.
+//! next; it would wait for the flush of the one before in any case. A lone proposal never waits.
+//!
+//! Callers that were just answered ask again, but not at once: their answers and next proposals are
+//! on their way through other members and processes. Were a batch to leave as soon as the one before
+//! is done, callers would split into many small parties that follow each other. So, where several
+//! ask at once, a batch waits until most of those who were here lately are back, for a moment at
+//! most (as PostgreSQL does with `commit_delay` and `commit_siblings`).
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures::{StreamExt, stream::BoxStream};
 use kontiki_base::CancellationToken;
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, timeout_at},
+};
 
 use super::{
     Inner,
@@ -29,6 +36,10 @@ const QUEUE_MAX: usize = 4_096;
 /// A batch with so many proposals, or bytes, is full. The message that fills it goes whole.
 const BATCH_PROPOSALS_MAX: usize = 1_024;
 const BATCH_BYTES_MAX: usize = 4 << 20;
+/// With fewer callers at once nobody waits for others.
+const SIBLINGS_MIN: usize = 8;
+/// How long a batch waits for callers to come back: a timer's shortest.
+const SIBLINGS_WAIT: Duration = Duration::from_millis(1);
 
 /// A proposal, and who waits for its answer.
 pub(super) struct Asked {
@@ -79,24 +90,83 @@ async fn batch<W>(mut queue: Queue, write: impl Fn(Vec<Proposal>) -> W)
 where
     W: Future<Output = Option<BoxStream<'static, Attempt<Reply>>>>,
 {
-    while let Some(first) = queue.recv().await {
-        propose(gather(first, &mut queue), &write).await;
+    let mut siblings = Siblings::default();
+    let mut answered = 0;
+    loop {
+        let mut batch = Batch::default();
+        batch.gather(&mut queue);
+        siblings.saw(answered + batch.asked.len());
+        if batch.asked.is_empty() {
+            let Some(first) = queue.recv().await else { return };
+            batch.add(first);
+            batch.gather(&mut queue);
+        }
+        siblings.join(&mut batch, &mut queue).await;
+        answered = batch.asked.len();
+        propose(batch.asked, &write).await;
     }
 }
 
-/// What waits, up to the size of a batch.
-fn gather(first: Vec<Asked>, queue: &mut Queue) -> Vec<Asked> {
-    let size = |asked: &[Asked]| asked.iter().map(|one| one.proposal.0.len()).sum::<usize>();
-    let mut bytes = size(&first);
-    let mut gathered = first;
-    while gathered.len() < BATCH_PROPOSALS_MAX
-        && bytes < BATCH_BYTES_MAX
-        && let Ok(next) = queue.try_recv()
-    {
-        bytes += size(&next);
-        gathered.extend(next);
+/// What is proposed together.
+#[derive(Default)]
+struct Batch {
+    asked: Vec<Asked>,
+    bytes: usize,
+}
+
+impl Batch {
+    fn add(&mut self, message: Vec<Asked>) {
+        self.bytes += message.iter().map(|one| one.proposal.0.len()).sum::<usize>();
+        self.asked.extend(message);
     }
-    gathered
+
+    fn is_full(&self) -> bool {
+        self.asked.len() >= BATCH_PROPOSALS_MAX || self.bytes >= BATCH_BYTES_MAX
+    }
+
+    /// Takes up what waits, while there is room.
+    fn gather(&mut self, queue: &mut Queue) {
+        while !self.is_full()
+            && let Ok(message) = queue.try_recv()
+        {
+            self.add(message);
+        }
+    }
+}
+
+/// Whom a batch may expect: callers propose again when they are answered.
+#[derive(Default)]
+struct Siblings {
+    /// How many were here at once, of late.
+    callers: usize,
+}
+
+impl Siblings {
+    /// So many were in a batch, or waited when it was done.
+    fn saw(&mut self, callers: usize) {
+        self.callers = callers.max(self.callers - self.callers.div_ceil(8));
+    }
+
+    /// With so many a batch leaves. The more it waits for, the fewer can come while it is under way.
+    fn enough(&self) -> usize {
+        if self.callers < SIBLINGS_MIN { 1 } else { self.callers * 3 / 5 }
+    }
+
+    /// Lets a batch wait for more, if more are likely.
+    async fn join(&mut self, batch: &mut Batch, queue: &mut Queue) {
+        let deadline = Instant::now() + SIBLINGS_WAIT;
+        while !batch.is_full() && batch.asked.len() < self.enough() {
+            match timeout_at(deadline, queue.recv()).await {
+                Ok(Some(message)) => {
+                    batch.add(message);
+                    batch.gather(queue);
+                }
+                Ok(None) => break,
+                // Who did not come is not expected any more.
+                Err(_) => self.callers = batch.asked.len(),
+            }
+        }
+    }
 }
 
 /// Proposes one batch and passes the answers on, until it is applied.
@@ -196,9 +266,54 @@ mod tests {
             batching.send(vec![asked]).await.unwrap();
             answers.push(answer);
         }
-        let first = queue.recv().await.unwrap();
-        assert_eq!(gather(first, &mut queue).len(), 2, "full with the second");
-        let last = queue.recv().await.unwrap();
-        assert_eq!(gather(last, &mut queue).len(), 1);
+        let mut siblings = Siblings { callers: 100 };
+        let mut first = Batch::default();
+        first.gather(&mut queue);
+        assert_eq!(first.asked.len(), 2, "full with the second");
+        siblings.join(&mut first, &mut queue).await;
+        assert_eq!(first.asked.len(), 2, "whoever may come");
+        let mut last = Batch::default();
+        last.gather(&mut queue);
+        assert_eq!(last.asked.len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_batch_waits_for_those_who_were_here_lately() {
+        let (batching, mut queue) = queue();
+        let mut answers = Vec::new();
+        let mut send = async |count: usize| {
+            let (asked, more): (Vec<_>, Vec<_>) = (0..count).map(|_| proposal("x")).unzip();
+            answers.extend(more);
+            batching.send(asked).await.unwrap();
+        };
+        let mut siblings = Siblings::default();
+        siblings.saw(SIBLINGS_MIN - 1);
+        assert_eq!(siblings.enough(), 1, "so few do not wait for each other");
+        siblings.saw(20);
+        assert_eq!(siblings.enough(), 12);
+
+        let start = Instant::now();
+        let mut batch = Batch::default();
+        send(11).await;
+        batch.gather(&mut queue);
+        {
+            let mut joined = Box::pin(siblings.join(&mut batch, &mut queue));
+            assert!((&mut joined).now_or_never().is_none());
+            send(2).await;
+            assert!(joined.now_or_never().is_some());
+        }
+        assert_eq!((batch.asked.len(), start.elapsed()), (13, Duration::ZERO));
+
+        let mut batch = Batch::default();
+        send(9).await;
+        batch.gather(&mut queue);
+        siblings.join(&mut batch, &mut queue).await;
+        assert_eq!(batch.asked.len(), 9);
+        assert!(start.elapsed() >= SIBLINGS_WAIT, "the others might have come");
+        assert_eq!(siblings.enough(), 5, "and are not expected any more");
+        for _ in 0..3 {
+            siblings.saw(1);
+        }
+        assert_eq!(siblings.enough(), 1);
     }
 }
