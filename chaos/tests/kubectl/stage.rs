@@ -284,7 +284,8 @@ impl Place<'_> {
                 }
             }
         });
-        Follower { child, lines }
+        let name = format!("{} {}", self.kubectl.version, words.join(" "));
+        Follower { name, child, lines }
     }
 
     fn prepare(&self, command: &mut Command, words: &[&str]) {
@@ -311,6 +312,7 @@ impl Place<'_> {
 
 /// A `kubectl` that goes on until this is dropped.
 pub(crate) struct Follower {
+    name: String,
     pub(crate) child: Child,
     lines: std::sync::mpsc::Receiver<String>,
 }
@@ -318,8 +320,11 @@ pub(crate) struct Follower {
 impl Follower {
     /// Its next line.
     #[track_caller]
-    pub(crate) fn line(&self) -> String {
-        self.lines.recv_timeout(Duration::from_secs(60)).expect("another line")
+    pub(crate) fn line(&mut self) -> String {
+        self.lines.recv_timeout(Duration::from_secs(60)).unwrap_or_else(|error| {
+            let status = self.child.try_wait();
+            panic!("no other line of {}: {error}; it ended with {status:?}", self.name)
+        })
     }
 
     /// Says a line to it.
