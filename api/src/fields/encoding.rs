@@ -1,6 +1,7 @@
 //! FieldsV1: a set as a JSON object. A step is a key (`f:NAME`, `k:{KEYS}`, `v:VALUE`, `i:INDEX`),
 //! what is below it its value; `.` says that a step with something below it is a member too.
 
+use serde::Serializer;
 use serde_json::{Map, Value};
 
 use super::{
@@ -36,8 +37,12 @@ fn key(element: &Element) -> String {
             key
         }
         Element::Key(keys) => {
-            let keys: Map<String, Value> = keys.iter().cloned().collect();
-            format!("k:{}", Value::Object(keys))
+            let mut key = b"k:".to_vec();
+            let pairs = keys.iter().map(|(name, value)| (name, value));
+            let written = serde_json::Serializer::new(&mut key).collect_map(pairs);
+            // Only maps whose keys are not strings fail, and writers other than memory.
+            debug_assert!(written.is_ok(), "{written:?}");
+            String::from_utf8(key).unwrap_or_default()
         }
         Element::Value(value) => format!("v:{value}"),
         Element::Index(index) => format!("i:{index}"),
