@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use http::{Response, StatusCode};
+use http::Response;
 use kontiki_api::{
     Status,
     catalogue::{self, Name},
@@ -10,7 +10,6 @@ use kontiki_api::{
     fields::Path,
     meta,
     ownership::{self, Configuration, Owned, Scaling, Scope},
-    patch as patches,
     schema::Schema,
     selector::Selector,
     typed,
@@ -19,18 +18,19 @@ use serde_json::{Value, json};
 
 use super::ServeFuture;
 use crate::{
-    answer::{self, Body},
+    answer::Body,
     core::Core,
     exchange::Exchange,
+    schema::{self, Decoded, Expected, FieldValidation},
     verbs::{
-        accept,
-        apply::{self, Wanted},
-        bodies, body, managed, options,
-        patch::{self, Patch},
-        stored::{Ownership, Stored, Target, Writer},
+        accept, apply, bodies, body, managed, metadata, options, patch,
+        stored::{Ownership, Target, Writer},
         update::{self, Part},
     },
 };
+
+/// What comes in at every `scale` and goes out again.
+const SCALE: Expected<'_> = Expected { group: "autoscaling", version: "v1", kind: "Scale" };
 
 pub(super) fn serve<'a>(core: &'a Arc<Core>, exchange: &'a mut Exchange) -> ServeFuture<'a> {
     Box::pin(run(core, exchange))
@@ -43,67 +43,71 @@ async fn run(core: &Arc<Core>, exchange: &mut Exchange) -> Result<Response<Body>
     let name = exchange.info.name.clone();
     let namespace = exchange.info.namespace.clone();
     let target = Target { resource: &resource, namespace: &namespace, name: &name };
+    let agreed = accept::negotiate(exchange.header(http::header::ACCEPT))?;
     if exchange.info.verb == "get" {
-        let agreed = accept::negotiate(exchange.header(http::header::ACCEPT))?;
         core.catch_up().await?;
         let key = crate::storage::relative(&namespace, &name);
         let object = resource.cache.get(&key).ok_or_else(|| Status::row_not_found(&row, &name))?;
-        return bodies::scale(&scale_of(&object.value(), paths), agreed, &exchange.query);
+        let scale = shown(scale_of(&object.value(), paths));
+        return bodies::scale(&scale, agreed, &exchange.query);
     }
     let dry_run = options::dry_run(exchange, "UpdateOptions")?;
     managed::check_options(exchange, "UpdateOptions", apply::is_apply(exchange))?;
     let writer = Writer { ownership: Ownership::Decided, ..Writer::of(exchange, dry_run) };
-    let wish = read(exchange).await?;
+    let validation = body::field_validation(exchange)?;
+    let wish = read(exchange, target, validation).await?;
     let owners = Owners {
         writer: &writer,
+        validation,
         scaling: Scaling {
             api_version: row.api_version(),
             replicas: Path::of(&paths.replicas.iter().map(AsRef::as_ref).collect::<Vec<_>>()),
         },
     };
+    let mut warnings = Vec::new();
     let stored = update::modify(core, &writer, target, Part::Main, |old| {
         let mut before = scale_of(old, paths);
         meta::set(&mut before, "managedFields", ownership::to_scale(&owners.scaling, old));
-        let scale = owners.wish(&wish, &before)?;
+        let Decoded { object: scale, warnings: heard } = owners.wish(&wish, &before)?;
+        warnings = heard;
         let mut new = scaled(old, &scale, &name, paths)?;
         let managed = ownership::to_parent(&owners.scaling, old, &scale);
         meta::set(&mut new, "managedFields", managed);
         Ok(new)
     })
     .await?;
-    respond(&stored, paths)
-}
-
-fn respond(stored: &Stored, paths: &catalogue::Scale) -> Result<Response<Body>, Status> {
+    exchange.warnings.extend(warnings);
     let object: Value = serde_json::from_slice(&stored.json)
         .map_err(|error| Status::internal_error(&format!("cannot read back: {error}")))?;
-    let response = answer::value(StatusCode::OK, &scale_of(&object, paths));
+    let scale = shown(scale_of(&object, paths));
+    let response = bodies::scale(&scale, agreed, &exchange.query)?;
     Ok(bodies::with_revision(response, stored.revision))
 }
 
 /// What the client wants of the Scale.
 enum Wish {
-    Replace(Value),
-    Patch(Patch),
-    Apply(Wanted),
+    Replace(Decoded),
+    Patch(patch::Wanted),
+    Apply(apply::Wanted),
 }
 
 /// Who owns the replicas: decided on the Scale, as if it were an object of its own.
 struct Owners<'a> {
     writer: &'a Writer,
+    validation: FieldValidation,
     scaling: Scaling,
 }
 
 impl Owners<'_> {
     /// The Scale that is wanted, with its owners.
-    fn wish(&self, wish: &Wish, before: &Value) -> Result<Value, Status> {
+    fn wish(&self, wish: &Wish, before: &Value) -> Result<Decoded, Status> {
         let schema = Schema::builtin();
-        let type_id = schema.kind("autoscaling", "v1", "Scale");
+        let type_id = schema.kind(SCALE.group, SCALE.version, SCALE.kind);
         let scope = Scope {
             schema,
             type_id: type_id.ok_or_else(|| Status::internal_error("no schema for Scale"))?,
             api_version: ownership::SCALE_VERSION,
-            kind: "Scale",
+            kind: SCALE.kind,
             subresource: "scale",
             owned: Owned::Without(&[&["status"]]),
             convert: ownership::no_conversion,
@@ -111,46 +115,34 @@ impl Owners<'_> {
         let Writer { manager, now, .. } = self.writer;
         let mut scale = match wish {
             Wish::Replace(scale) => scale.clone(),
-            Wish::Patch(patch) => patched(patch, before)?,
-            Wish::Apply(Wanted { config, force }) => {
+            Wish::Patch(patch) => patch.onto(before, SCALE, self.validation)?,
+            Wish::Apply(apply::Wanted { config, force }) => {
                 let wanted = Configuration { config, manager, force: *force, now: *now };
-                return ownership::apply(&scope, Some(before), &wanted)
-                    .map_err(|refusal| refusal.status());
+                let object = ownership::apply(&scope, Some(before), &wanted)
+                    .map_err(|refusal| refusal.status())?;
+                return Ok(Decoded { object, warnings: Vec::new() });
             }
         };
-        ownership::update(&scope, Some(before), &mut scale, manager, *now);
+        ownership::update(&scope, Some(before), &mut scale.object, manager, *now);
         Ok(scale)
     }
 }
 
-async fn read(exchange: &mut Exchange) -> Result<Wish, Status> {
+async fn read(
+    exchange: &mut Exchange,
+    target: Target<'_>,
+    validation: FieldValidation,
+) -> Result<Wish, Status> {
     if apply::is_apply(exchange) {
         return apply::read(exchange).await.map(Wish::Apply);
     }
     if exchange.info.verb == "patch" {
-        return Ok(Wish::Patch(patch::read(exchange).await?.patch));
+        return patch::read(exchange).await.map(Wish::Patch);
     }
     let body = body::read_json(exchange).await?;
-    let scale: Value = serde_json::from_slice(&body)
-        .map_err(|error| Status::bad_request(format!("cannot read the Scale: {error}")))?;
-    let kind = scale["kind"].as_str().unwrap_or("Scale");
-    if kind != "Scale" {
-        return Err(Status::bad_request(format!("expected a Scale, got a {kind}")));
-    }
+    let mut scale = schema::decode(SCALE, &body, validation)?;
+    metadata::address(&mut scale.object, target)?;
     Ok(Wish::Replace(scale))
-}
-
-/// The Scale after a patch.
-fn patched(patch: &Patch, old: &Value) -> Result<Value, Status> {
-    let mut new = old.clone();
-    match patch {
-        // A Scale has no lists, so both kinds of patch merge alike.
-        Patch::Merge(patch) | Patch::Strategic(patch) => patches::merge(&mut new, patch),
-        Patch::Json(operations) => operations
-            .apply(&mut new)
-            .map_err(|error| Status::unprocessable_patch(&error.to_string()))?,
-    }
-    Ok(new)
 }
 
 /// The Scale of an object.
@@ -172,6 +164,14 @@ fn scale_of(object: &Value, paths: &catalogue::Scale) -> Value {
     let selector = paths.selector.as_ref().map(|path| found(object, path));
     if let Some(text) = selector.and_then(selector_text) {
         scale["status"]["selector"] = text.into();
+    }
+    scale
+}
+
+/// As it goes out: no replicas are not mentioned, which the type calls optional.
+fn shown(mut scale: Value) -> Value {
+    if scale["spec"]["replicas"] == 0 {
+        scale["spec"] = json!({});
     }
     scale
 }

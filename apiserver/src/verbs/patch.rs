@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::{Response, StatusCode};
 use kontiki_api::{
-    Status, catalogue, meta,
+    Status, meta,
     patch::{self, JsonPatch},
     schema::Schema,
 };
@@ -16,7 +16,12 @@ use super::{
     stored::{Target, Writer},
     update::{self, Part},
 };
-use crate::{answer::Body, core::Core, exchange::Exchange, schema};
+use crate::{
+    answer::Body,
+    core::Core,
+    exchange::Exchange,
+    schema::{self, Decoded, Expected, FieldValidation},
+};
 
 pub(super) const ACCEPTED: [&str; 4] = [
     "application/json-patch+json",
@@ -30,22 +35,60 @@ const OPERATION_FIELDS: [&str; 4] = ["op", "from", "path", "value"];
 
 /// What a request asks for.
 pub(crate) struct Wanted {
-    /// The patch.
-    pub(crate) patch: Patch,
+    patch: Patch,
     /// A value that stands for it in messages.
     shown: Value,
     /// What is wrong with how it was written, which its author may want to hear.
     complaints: Vec<String>,
 }
 
+impl Wanted {
+    /// The object of a kind after the patch, in conformance, and what its author should know.
+    pub(crate) fn onto(
+        &self,
+        old: &Value,
+        expected: Expected<'_>,
+        validation: FieldValidation,
+    ) -> Result<Decoded, Status> {
+        let new = self.patch.onto(old, expected)?;
+        let decoded =
+            schema::conform_patched(expected, new, &self.shown, &self.complaints, validation)?;
+        addressed(&decoded.object, old)?;
+        Ok(decoded)
+    }
+}
+
 /// A patch as it was sent.
-pub(crate) enum Patch {
+enum Patch {
     /// RFC 6902.
     Json(JsonPatch),
     /// RFC 7396.
     Merge(Value),
     /// Kubernetes' own.
     Strategic(Value),
+}
+
+impl Patch {
+    /// The object of a kind after the patch.
+    fn onto(&self, old: &Value, expected: Expected<'_>) -> Result<Value, Status> {
+        let mut new = old.clone();
+        match self {
+            Patch::Json(operations) => {
+                operations.apply(&mut new).map_err(|error| refused(&error))?;
+            }
+            Patch::Merge(patch) => patch::merge(&mut new, patch),
+            Patch::Strategic(patch) => {
+                let schema = Schema::builtin();
+                let Expected { group, version, kind } = expected;
+                let kind = schema
+                    .kind(group, version, kind)
+                    .ok_or_else(|| Status::unsupported_media_type(&ACCEPTED[..2]))?;
+                patch::strategic_merge(schema, kind, &mut new, patch.clone())
+                    .map_err(|error| refused(&error))?;
+            }
+        }
+        Ok(new)
+    }
 }
 
 pub(super) async fn serve(
@@ -70,16 +113,9 @@ pub(super) async fn serve(
     };
     let mut warnings = Vec::new();
     let stored = update::modify(core, &writer, target, part, |old| {
-        let new = patched(&wanted.patch, old, &resource.row)?;
-        let decoded = schema::conform_patched(
-            body::expected(&resource),
-            new,
-            &wanted.shown,
-            &wanted.complaints,
-            validation,
-        )?;
+        let decoded = wanted.onto(old, body::expected(&resource), validation)?;
         warnings = decoded.warnings;
-        addressed(decoded.object, old)
+        Ok(decoded.object)
     })
     .await?;
     exchange.warnings.extend(warnings);
@@ -88,17 +124,17 @@ pub(super) async fn serve(
 }
 
 /// A patch may not turn an object into another one.
-fn addressed(new: Value, old: &Value) -> Result<Value, Status> {
+fn addressed(new: &Value, old: &Value) -> Result<(), Status> {
     for (field, word) in [("name", "name"), ("namespace", "namespace")] {
-        if meta::text(&new, field) != meta::text(old, field) {
+        if meta::text(new, field) != meta::text(old, field) {
             return Err(Status::bad_request(format!(
                 "the {word} of the object ({}) does not match the {word} on the URL ({})",
-                meta::text(&new, field),
+                meta::text(new, field),
                 meta::text(old, field)
             )));
         }
     }
-    Ok(new)
+    Ok(())
 }
 
 /// Reads the patch.
@@ -135,24 +171,6 @@ fn unknown_fields(operations: &Value) -> Vec<String> {
         found.extend(unknown.map(|field| format!("unknown field \"[{index}].{field}\"")));
     }
     found
-}
-
-/// The object after the patch.
-pub(crate) fn patched(patch: &Patch, old: &Value, row: &catalogue::Row) -> Result<Value, Status> {
-    let mut new = old.clone();
-    match patch {
-        Patch::Json(operations) => operations.apply(&mut new).map_err(|error| refused(&error))?,
-        Patch::Merge(patch) => patch::merge(&mut new, patch),
-        Patch::Strategic(patch) => {
-            let schema = Schema::builtin();
-            let kind = schema
-                .kind(&row.group, &row.version, &row.kind)
-                .ok_or_else(|| Status::unsupported_media_type(&ACCEPTED[..2]))?;
-            patch::strategic_merge(schema, kind, &mut new, patch.clone())
-                .map_err(|error| refused(&error))?;
-        }
-    }
-    Ok(new)
 }
 
 fn refused(error: &patch::Error) -> Status {

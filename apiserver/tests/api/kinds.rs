@@ -195,6 +195,28 @@ async fn replication_controllers_scale_and_jobs_know_themselves() {
         (&scale["spec"]["replicas"], &scale["status"]["selector"]),
         (&json!(4), &json!("app=web"))
     );
+    let one = format!("{controllers}/rc/scale");
+    let refused = async |path: &str, scale: Value| admin.update(path, &scale).await.refusal();
+    let named = |name: &str, spec: Value| json!({"metadata": {"name": name}, "spec": spec});
+    assert_eq!(
+        refused(&one, named("other", json!({"replicas": 1}))).await,
+        "400 BadRequest: the name of the object (other) does not match the name on the URL (rc)"
+    );
+    assert_eq!(
+        refused(&format!("{one}?fieldValidation=Strict"), named("rc", json!({"replica": 1}))).await,
+        "400 BadRequest: Scale in version \"v1\" cannot be handled as a Scale: strict decoding \
+         error: unknown field \"spec.replica\""
+    );
+    assert_eq!(
+        refused(&one, named("rc", json!({"replicas": "1"}))).await,
+        "400 BadRequest: Scale in version \"v1\" cannot be handled as a Scale: json: cannot \
+         unmarshal string into Go struct field ScaleSpec.spec.replicas of type int32"
+    );
+    let wrong = admin.merge(&one, &json!({"spec": {"replicas": "1"}})).await.refusal();
+    assert!(wrong.starts_with("422 Invalid: "), "{wrong}");
+    assert!(wrong.ends_with("ScaleSpec.spec.replicas of type int32"), "{wrong}");
+    let none = admin.update(&one, &named("rc", json!({}))).await.ok();
+    assert_eq!((&none["spec"], &none["status"]["replicas"]), (&json!({}), &json!(0)));
     let jobs = "/apis/batch/v1/namespaces/default/jobs";
     let mut job = json!({"metadata": {"name": "j"}, "spec": {"template": template}});
     job["spec"]["template"]["spec"]["restartPolicy"] = json!("Never");
