@@ -69,7 +69,7 @@ impl Authorizer {
             })
     }
 
-    /// Why something is allowed, for the audit log; empty where there is nothing to say.
+    /// Why something is allowed, for the audit log and for who asks; empty where there is nothing to say.
     pub fn reason(&self, attributes: &Attributes<'_>) -> String {
         let rbac = self.modes.contains(&Mode::Rbac) && !attributes.user.in_group(MASTERS);
         let by = rbac.then(|| self.rbac.allowed_by(attributes)).flatten();

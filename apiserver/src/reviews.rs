@@ -12,8 +12,9 @@ use crate::{
     core::Core,
     exchange::Exchange,
     request_info::RequestInfo,
+    schema::Expected,
     user::UserInfo,
-    verbs::{accept, bodies, body},
+    verbs::{accept, bodies, body, metadata},
 };
 
 /// One kind of question.
@@ -58,7 +59,10 @@ pub static TABLE: &[Review] = &[
         resource: "localsubjectaccessreviews",
         kind: "LocalSubjectAccessReview",
         namespaced: true,
-        answer: |core, _, review| Ok(access(core, &subject(review)?, &review["spec"])),
+        answer: |core, _, review| {
+            validate(review, true)?;
+            Ok(access(core, &subject(review), &review["spec"]))
+        },
     },
     Review {
         group: AUTHORIZATION,
@@ -66,7 +70,10 @@ pub static TABLE: &[Review] = &[
         resource: "selfsubjectaccessreviews",
         kind: "SelfSubjectAccessReview",
         namespaced: false,
-        answer: |core, exchange, review| Ok(access(core, &exchange.user, &review["spec"])),
+        answer: |core, exchange, review| {
+            validate(review, false)?;
+            Ok(access(core, &exchange.user, &review["spec"]))
+        },
     },
     Review {
         group: AUTHORIZATION,
@@ -82,7 +89,10 @@ pub static TABLE: &[Review] = &[
         resource: "subjectaccessreviews",
         kind: "SubjectAccessReview",
         namespaced: false,
-        answer: |core, _, review| Ok(access(core, &subject(review)?, &review["spec"])),
+        answer: |core, _, review| {
+            validate(review, false)?;
+            Ok(access(core, &subject(review), &review["spec"]))
+        },
     },
 ];
 
@@ -105,20 +115,12 @@ pub async fn serve(
         return Err(crate::verbs::method_not_allowed());
     }
     let agreed = accept::negotiate_answer(exchange.header(http::header::ACCEPT))?;
-    let body = body::read_json(exchange).await?;
-    let mut value: Value = serde_json::from_slice(&body).map_err(|error| {
-        Status::bad_request(format!("the object provided is unrecognized: {error}"))
-    })?;
-    let kind = value["kind"].as_str().unwrap_or(review.kind);
-    if kind != review.kind {
-        return Err(Status::bad_request(format!(
-            "{kind} in version {:?} cannot be handled as a {}",
-            review.version, review.kind
-        )));
+    let Review { group, version, kind, namespaced, .. } = *review;
+    let mut value = body::read_kind(exchange, Expected { group, version, kind }).await?;
+    if namespaced {
+        metadata::within(&mut value, &exchange.info.namespace)?;
     }
     let status = (review.answer)(core, exchange, &value)?;
-    value["kind"] = review.kind.into();
-    value["apiVersion"] = format!("{}/{}", review.group, review.version).into();
     if value["metadata"].is_null() {
         value["metadata"] = json!({"creationTimestamp": null});
     }
@@ -162,25 +164,71 @@ fn review_token(core: &Core, exchange: &Exchange, review: &Value) -> Result<Valu
     })
 }
 
+/// Whether a question about access can be answered: that of a namespace, of it alone
+/// (upstream's `validation.ValidateSubjectAccessReview` and its kin).
+fn validate(review: &Value, local: bool) -> Result<(), Status> {
+    let at = field::Path::new("spec");
+    let mut errors = field::Errors::new();
+    let spec = &review["spec"];
+    let (resource, path) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
+    match (resource.is_object(), path.is_object()) {
+        (true, true) => errors.push(field::Error::invalid(
+            &at.child("nonResourceAttributes"),
+            path.clone(),
+            "cannot be specified in combination with resourceAttributes",
+        )),
+        (false, false) => errors.push(field::Error::invalid(
+            &at.child("resourceAttributes"),
+            "null",
+            "exactly one of nonResourceAttributes or resourceAttributes must be specified",
+        )),
+        _ => {}
+    }
+    let kind = review["kind"].as_str().unwrap_or_default();
+    let is_empty = |field: &str| spec[field].as_str().unwrap_or_default().is_empty();
+    let has_groups = spec["groups"].as_array().is_some_and(|groups| !groups.is_empty());
+    if kind != "SelfSubjectAccessReview" && is_empty("user") && !has_groups {
+        let why = "at least one of user or group must be specified";
+        errors.push(field::Error::invalid(&at.child("user"), "", why));
+    }
+    let mut metadata = review["metadata"].as_object().cloned().unwrap_or_default();
+    metadata.shift_remove("managedFields");
+    let own = if local { metadata.shift_remove("namespace") } else { None };
+    if !metadata.is_empty() {
+        let but = if local { " except for namespace" } else { "" };
+        let why = format!("must be empty{but}");
+        let value = review["metadata"].clone();
+        errors.push(field::Error::invalid(&field::Path::new("metadata"), value, &why));
+    }
+    if local {
+        let of = resource["namespace"].as_str().unwrap_or_default();
+        if resource.is_object() && of != own.as_ref().and_then(Value::as_str).unwrap_or_default() {
+            let at = at.child("resourceAttributes").child("namespace");
+            errors.push(field::Error::invalid(&at, of, "must match metadata.namespace"));
+        }
+        if path.is_object() {
+            let why = "disallowed on this kind of request";
+            errors.push(field::Error::invalid(
+                &at.child("nonResourceAttributes"),
+                path.clone(),
+                why,
+            ));
+        }
+    }
+    if errors.is_empty() { Ok(()) } else { Err(Status::invalid(AUTHORIZATION, kind, "", &errors)) }
+}
+
 /// The user of a question about somebody else.
-fn subject(review: &Value) -> Result<UserInfo, Status> {
+fn subject(review: &Value) -> UserInfo {
     let spec = &review["spec"];
     let strings = |value: &Value| -> Vec<String> {
         let list = value.as_array().map_or(&[][..], Vec::as_slice);
         list.iter().filter_map(Value::as_str).map(str::to_owned).collect()
     };
-    let (name, groups) = (spec["user"].as_str().unwrap_or_default(), strings(&spec["groups"]));
-    if name.is_empty() && groups.is_empty() {
-        let path = field::Path::new("spec").child("user");
-        let error =
-            field::Error::invalid(&path, "", "at least one of user or group must be specified");
-        let kind = review["kind"].as_str().unwrap_or("SubjectAccessReview");
-        return Err(Status::invalid(AUTHORIZATION, kind, "", &error.into()));
-    }
-    let uid = spec["uid"].as_str().unwrap_or_default().to_owned();
+    let text = |field: &str| spec[field].as_str().unwrap_or_default().to_owned();
     let extra = spec["extra"].as_object().into_iter().flatten();
     let extra = extra.map(|(key, values)| (key.clone(), strings(values))).collect();
-    Ok(UserInfo { name: name.to_owned(), uid, groups, extra })
+    UserInfo { name: text("user"), uid: text("uid"), groups: strings(&spec["groups"]), extra }
 }
 
 fn access(core: &Core, user: &UserInfo, spec: &Value) -> Value {
@@ -195,7 +243,7 @@ fn access(core: &Core, user: &UserInfo, spec: &Value) -> Value {
     let (namespace, group) = (text(resource, "namespace"), text(resource, "group"));
     let (name, subresource) = (text(resource, "name"), text(resource, "subresource"));
     let (kind, path) = (text(resource, "resource"), text(&spec["nonResourceAttributes"], "path"));
-    let allowed = core.allows(&Attributes {
+    let attributes = Attributes {
         user,
         verb: &verb,
         is_resource,
@@ -205,8 +253,14 @@ fn access(core: &Core, user: &UserInfo, spec: &Value) -> Value {
         subresource: &subresource,
         name: &name,
         path: &path,
-    });
-    json!({"allowed": allowed})
+    };
+    if !core.allows(&attributes) {
+        return json!({"allowed": false});
+    }
+    match core.authorizer.load().reason(&attributes) {
+        reason if reason.is_empty() => json!({"allowed": true}),
+        reason => json!({"allowed": true, "reason": reason}),
+    }
 }
 
 fn review_rules(core: &Core, exchange: &Exchange, review: &Value) -> Result<Value, Status> {

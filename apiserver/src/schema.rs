@@ -21,6 +21,8 @@ pub use conform::Mismatch;
 
 /// How many complaints about fields are gathered.
 const COMPLAINTS_MAX: usize = 100;
+/// How much of a body that cannot be read is shown.
+const SUMMARY_BYTES: usize = 30;
 
 /// What happens to unknown and repeated fields; they are dropped in any case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -99,9 +101,7 @@ pub fn decode(
     let parsed = parse::parse(body).map_err(|error| unrecognised(expected, body, &error))?;
     let mut object = parsed.value;
     let Value::Object(map) = &mut object else {
-        let what = "couldn't get version/kind; json parse error: json: cannot unmarshal a value \
-                    that is not an object";
-        return Err(unrecognised(expected, body, what));
+        return Err(unrecognised(expected, body, &no_object(&object)));
     };
     let written = |key: &str| map.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
     let (kind, api_version) = (written("kind"), written("apiVersion"));
@@ -197,17 +197,43 @@ fn cannot_handle(expected: Expected<'_>, what: &str) -> Status {
     ))
 }
 
+/// What upstream's decoder says of a document that is no object.
+fn no_object(document: &Value) -> String {
+    let what = match document {
+        Value::Array(_) => "array",
+        Value::String(_) => "string",
+        Value::Number(_) => "number",
+        Value::Bool(_) => "bool",
+        Value::Null | Value::Object(_) => "null",
+    };
+    format!(
+        "json: cannot unmarshal {what} into Go value of type struct {{ APIVersion string \
+         \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}"
+    )
+}
+
 fn unrecognised(expected: Expected<'_>, body: &[u8], error: &str) -> Status {
-    let text = String::from_utf8_lossy(body);
-    let mut summary: String = text.chars().take(30).collect();
-    if summary.len() < text.len() {
-        summary.push_str(" ...");
-    }
     Status::bad_request(format!(
         "the object provided is unrecognized (must be of type {}): couldn't get version/kind; json \
-         parse error: {error} ({summary})",
-        expected.kind
+         parse error: {error} ({})",
+        expected.kind,
+        summary(body)
     ))
+}
+
+/// The beginning of a body: as it is if it looks like JSON, else in hexadecimal, as upstream shows
+/// it.
+fn summary(body: &[u8]) -> String {
+    let start = &body[..body.len().min(SUMMARY_BYTES)];
+    let mut shown = match start.first() {
+        None => return "<empty>".to_owned(),
+        Some(b'{') => String::from_utf8_lossy(start).into_owned(),
+        Some(_) => start.iter().map(|byte| format!("{byte:02x}")).collect(),
+    };
+    if start.len() < body.len() {
+        shown.push_str(" ...");
+    }
+    shown
 }
 
 #[cfg(test)]

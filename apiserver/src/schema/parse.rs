@@ -19,9 +19,14 @@ pub(super) fn parse(body: &[u8]) -> Result<Parsed, String> {
     let (mut path, mut duplicates) = (String::new(), Vec::new());
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let seed = Seed { path: &mut path, duplicates: &mut duplicates };
-    let value = seed.deserialize(&mut deserializer).map_err(|error| error.to_string())?;
-    deserializer.end().map_err(|error| error.to_string())?;
+    let value = seed.deserialize(&mut deserializer).map_err(|error| mistake(&error))?;
+    deserializer.end().map_err(|error| mistake(&error))?;
     Ok(Parsed { value, duplicates })
+}
+
+/// Go's word for a document that stops too early; the others are our parser's, which say more.
+fn mistake(error: &serde_json::Error) -> String {
+    if error.is_eof() { "unexpected end of JSON input".to_owned() } else { error.to_string() }
 }
 
 struct Seed<'a> {

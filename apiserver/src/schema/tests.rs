@@ -108,6 +108,29 @@ fn other_kinds_and_versions_are_refused() {
 }
 
 #[test]
+fn what_is_no_object_is_shown_as_upstream_shows_it() {
+    let unrecognised = "the object provided is unrecognized (must be of type Pod): couldn't get \
+                        version/kind; json parse error: ";
+    let cases = [
+        ("", "unexpected end of JSON input (<empty>)"),
+        ("{\"kind\":", "unexpected end of JSON input ({\"kind\":)"),
+        (
+            "[1]",
+            "json: cannot unmarshal array into Go value of type struct { APIVersion string \
+             \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" } \
+             (5b315d)",
+        ),
+        (
+            "{\"a\":\"0123456789012345678901234567890123456789\"",
+            "unexpected end of JSON input ({\"a\":\"012345678901234567890123 ...)",
+        ),
+    ];
+    for (body, what) in cases {
+        check_refused(POD, body, &format!("{unrecognised}{what}"));
+    }
+}
+
+#[test]
 fn int_or_string_bytes_and_times() {
     let service = Expected { group: "", version: "v1", kind: "Service" };
     check(

@@ -12,6 +12,9 @@ use crate::registry::{self, Context, Strategy};
 
 const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
+/// Finalizers that are not somebody's own.
+const STANDARD_FINALIZERS: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];
+
 /// The strategy of `namespaces`.
 pub(super) struct Namespaces;
 
@@ -48,13 +51,18 @@ impl Strategy for Namespaces {
                 namespace.spec.iter().flat_map(|spec| spec.finalizers.iter().flatten());
             let at = Path::new("spec").child("finalizers");
             for (index, finalizer) in finalizers.enumerate() {
-                check.errors.invalid_each(
-                    &at.index(index),
-                    finalizer,
-                    names::qualified_name(finalizer),
-                );
+                let at = at.index(index);
+                check.errors.invalid_each(&at, finalizer, names::qualified_name(finalizer));
+                if !finalizer.contains('/') && !STANDARD_FINALIZERS.contains(&finalizer.as_str()) {
+                    let why = "name is neither a standard finalizer name nor is it fully qualified";
+                    check.invalid(&at, finalizer.as_str(), why);
+                }
             }
         })
+    }
+
+    fn validate_part_update(&self, _: &str, object: &Value, _: &Value) -> Errors {
+        self.validate(object)
     }
 
     fn validate_status_update(&self, object: &Value, _: &Value) -> Errors {

@@ -11,11 +11,14 @@ use crate::{
     answer::{self, Body},
     core::Core,
     exchange::Exchange,
+    schema::Expected,
     verbs::{
         bodies, body, options,
         stored::{self, Change, Target, Writer},
     },
 };
+
+const BINDING: Expected<'_> = Expected { group: "", version: "v1", kind: "Binding" };
 
 pub(super) fn serve<'a>(core: &'a Arc<Core>, exchange: &'a mut Exchange) -> ServeFuture<'a> {
     Box::pin(run(core, exchange))
@@ -24,9 +27,7 @@ pub(super) fn serve<'a>(core: &'a Arc<Core>, exchange: &'a mut Exchange) -> Serv
 async fn run(core: &Arc<Core>, exchange: &mut Exchange) -> Result<Response<Body>, Status> {
     let dry_run = options::dry_run(exchange, "CreateOptions")?;
     let resource = core.builtin("", "pods").clone();
-    let body = body::read_json(exchange).await?;
-    let binding: Value = serde_json::from_slice(&body)
-        .map_err(|error| Status::bad_request(format!("cannot read the Binding: {error}")))?;
+    let binding = body::read_kind(exchange, BINDING).await?;
     let name = match exchange.info.name.as_str() {
         "" => meta::name(&binding).to_owned(),
         name => name.to_owned(),

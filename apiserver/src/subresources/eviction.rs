@@ -20,6 +20,7 @@ use crate::{
     answer::{self, Body},
     core::Core,
     exchange::Exchange,
+    schema::Expected,
     verbs::{
         bodies, body, delete,
         options::{self, DeleteOptions},
@@ -28,6 +29,7 @@ use crate::{
 };
 
 const POLICY: &str = "policy";
+const EVICTION: Expected<'_> = Expected { group: POLICY, version: "v1", kind: "Eviction" };
 const BUDGETS: &str = "poddisruptionbudgets";
 const REFUSED: &str = "Cannot evict pod as it would violate the pod's disruption budget.";
 /// When to come again while the budget's controller has not caught up.
@@ -42,9 +44,7 @@ pub(super) fn serve<'a>(core: &'a Arc<Core>, exchange: &'a mut Exchange) -> Serv
 async fn run(core: &Arc<Core>, exchange: &mut Exchange) -> Result<Response<Body>, Status> {
     let dry_run = options::dry_run(exchange, "CreateOptions")?;
     let resource = exchange.resource()?.clone();
-    let body = body::read_json(exchange).await?;
-    let eviction: Value = serde_json::from_slice(&body)
-        .map_err(|error| Status::bad_request(format!("cannot read the Eviction: {error}")))?;
+    let eviction = read(exchange).await?;
     let (namespace, name) = (exchange.info.namespace.clone(), exchange.info.name.clone());
     if !meta::name(&eviction).is_empty() && meta::name(&eviction) != name {
         return Err(Status::bad_request("name in URL does not match name in Eviction object"));
@@ -75,6 +75,18 @@ async fn run(core: &Arc<Core>, exchange: &mut Exchange) -> Result<Response<Body>
     });
     let response = answer::value(StatusCode::CREATED, &success);
     Ok(bodies::with_revision(response, deleted.stored.revision))
+}
+
+/// Reads an Eviction. In `policy/v1beta1` it was the same, and some still say so.
+async fn read(exchange: &mut Exchange) -> Result<Value, Status> {
+    let body = body::read_json(exchange).await?;
+    match serde_json::from_slice::<Value>(&body) {
+        Ok(mut older) if older["apiVersion"] == "policy/v1beta1" => {
+            older["apiVersion"] = "policy/v1".into();
+            body::decode(exchange, EVICTION, older.to_string().as_bytes())
+        }
+        _ => body::decode(exchange, EVICTION, &body),
+    }
 }
 
 fn delete_options(asked: &Value, dry_run: bool) -> DeleteOptions {

@@ -43,6 +43,10 @@ async fn run(core: &Arc<Core>, exchange: &mut Exchange) -> Result<Response<Body>
             let finalizers = wanted["metadata"].get("finalizers").cloned();
             meta::set(&mut new, "finalizers", finalizers);
         }
+        let errors = resource.strategy.validate_part_update("finalize", &new, old);
+        if !errors.is_empty() {
+            return Err(Status::invalid("", "Namespace", &name, &errors));
+        }
         let owners = managed::track(&writer, &resource, "finalize", Some(old), &mut new);
         managed::settle(&mut new, old, owners);
         Ok(update::outcome_of(&resource, new, old))

@@ -21,7 +21,7 @@ use crate::{
     answer::Body,
     core::Core,
     exchange::Exchange,
-    schema::{self, Decoded, Expected, FieldValidation},
+    schema::{Decoded, Expected, FieldValidation},
     verbs::{
         accept, apply, bodies, body, managed, metadata, options, patch,
         stored::{Ownership, Target, Writer},
@@ -55,8 +55,9 @@ async fn run(core: &Arc<Core>, exchange: &mut Exchange) -> Result<Response<Body>
     managed::check_options(exchange, "UpdateOptions", apply::is_apply(exchange))?;
     let writer = Writer { ownership: Ownership::Decided, ..Writer::of(exchange, dry_run) };
     let validation = body::field_validation(exchange)?;
-    let wish = read(exchange, target, validation).await?;
+    let wish = read(exchange, target).await?;
     let owners = Owners {
+        target,
         writer: &writer,
         validation,
         scaling: Scaling {
@@ -86,13 +87,14 @@ async fn run(core: &Arc<Core>, exchange: &mut Exchange) -> Result<Response<Body>
 
 /// What the client wants of the Scale.
 enum Wish {
-    Replace(Decoded),
+    Replace(Value),
     Patch(patch::Wanted),
     Apply(apply::Wanted),
 }
 
 /// Who owns the replicas: decided on the Scale, as if it were an object of its own.
 struct Owners<'a> {
+    target: Target<'a>,
     writer: &'a Writer,
     validation: FieldValidation,
     scaling: Scaling,
@@ -114,12 +116,13 @@ impl Owners<'_> {
         };
         let Writer { manager, now, .. } = self.writer;
         let mut scale = match wish {
-            Wish::Replace(scale) => scale.clone(),
+            Wish::Replace(scale) => Decoded { object: scale.clone(), warnings: Vec::new() },
             Wish::Patch(patch) => patch.onto(before, SCALE, self.validation)?,
             Wish::Apply(apply::Wanted { config, force }) => {
                 let wanted = Configuration { config, manager, force: *force, now: *now };
-                let object = ownership::apply(&scope, Some(before), &wanted)
+                let mut object = ownership::apply(&scope, Some(before), &wanted)
                     .map_err(|refusal| refusal.status())?;
+                metadata::address(&mut object, self.target)?;
                 return Ok(Decoded { object, warnings: Vec::new() });
             }
         };
@@ -128,20 +131,15 @@ impl Owners<'_> {
     }
 }
 
-async fn read(
-    exchange: &mut Exchange,
-    target: Target<'_>,
-    validation: FieldValidation,
-) -> Result<Wish, Status> {
+async fn read(exchange: &mut Exchange, target: Target<'_>) -> Result<Wish, Status> {
     if apply::is_apply(exchange) {
         return apply::read(exchange).await.map(Wish::Apply);
     }
     if exchange.info.verb == "patch" {
         return patch::read(exchange).await.map(Wish::Patch);
     }
-    let body = body::read_json(exchange).await?;
-    let mut scale = schema::decode(SCALE, &body, validation)?;
-    metadata::address(&mut scale.object, target)?;
+    let mut scale = body::read_kind(exchange, SCALE).await?;
+    metadata::address(&mut scale, target)?;
     Ok(Wish::Replace(scale))
 }
 

@@ -13,10 +13,13 @@ use crate::{
     authn::service_account::{Bound, Claims, Reference},
     core::Core,
     exchange::Exchange,
+    schema::Expected,
     user::SERVICE_ACCOUNT_PREFIX,
     verbs::body,
 };
 
+const TOKEN_REQUEST: Expected<'_> =
+    Expected { group: "authentication.k8s.io", version: "v1", kind: "TokenRequest" };
 const SECONDS_MIN: i64 = 600;
 const SECONDS_MAX: i64 = 1 << 32;
 const SECONDS_DEFAULT: i64 = 3600;
@@ -30,15 +33,9 @@ pub(super) fn serve<'a>(core: &'a Arc<Core>, exchange: &'a mut Exchange) -> Serv
 }
 
 async fn run(core: &Arc<Core>, exchange: &mut Exchange) -> Result<Response<Body>, Status> {
-    let body = body::read_json(exchange).await?;
-    let mut request: Value = if body.is_empty() {
-        json!({})
-    } else {
-        serde_json::from_slice(&body).map_err(|error| {
-            Status::bad_request(format!("cannot read the TokenRequest: {error}"))
-        })?
-    };
+    let mut request = body::read_kind(exchange, TOKEN_REQUEST).await?;
     let (namespace, name) = (exchange.info.namespace.clone(), exchange.info.name.clone());
+    addressed(&request, &namespace, &name)?;
     let found = core.find("", "serviceaccounts", &namespace, &name).await?;
     let account = found.ok_or_else(|| Status::not_found("", "serviceaccounts", &name))?.value();
     let seconds = request["spec"]["expirationSeconds"].as_i64().unwrap_or(SECONDS_DEFAULT);
@@ -78,13 +75,25 @@ async fn run(core: &Arc<Core>, exchange: &mut Exchange) -> Result<Response<Body>
         })?;
     let expires = Timestamp::from_second(now + seconds)
         .map_err(|error| Status::internal_error(&error.to_string()))?;
-    request["kind"] = "TokenRequest".into();
-    request["apiVersion"] = "authentication.k8s.io/v1".into();
     request["metadata"] = json!({"name": name, "namespace": namespace, "creationTimestamp": null});
     request["spec"]["audiences"] = audiences.into();
     request["spec"]["expirationSeconds"] = seconds.into();
     request["status"] = json!({"token": token, "expirationTimestamp": meta::time(expires)});
     Ok(answer::value(StatusCode::CREATED, &request))
+}
+
+/// A request that names an account names the one it is sent to.
+fn addressed(request: &Value, namespace: &str, name: &str) -> Result<(), Status> {
+    let own =
+        [("name", meta::name(request), name), ("namespace", meta::namespace(request), namespace)];
+    match own.into_iter().find(|(_, own, wanted)| !own.is_empty() && own != wanted) {
+        Some((field, own, _)) => {
+            let path = field::Path::new("metadata").child(field);
+            let why = format!("must match the service account {field} if specified");
+            Err(invalid(name, field::Error::invalid(&path, own, &why)))
+        }
+        None => Ok(()),
+    }
 }
 
 fn validate(seconds: i64, name: &str) -> Result<(), Status> {
@@ -94,8 +103,11 @@ fn validate(seconds: i64, name: &str) -> Result<(), Status> {
         ..SECONDS_MIN => "may not specify a duration less than 10 minutes",
         _ => "may not specify a duration larger than 2^32 seconds",
     };
-    let error = field::Error::invalid(&path, seconds, why);
-    Err(Status::invalid("authentication.k8s.io", "TokenRequest", name, &error.into()))
+    Err(invalid(name, field::Error::invalid(&path, seconds, why)))
+}
+
+fn invalid(name: &str, error: field::Error) -> Status {
+    Status::invalid(TOKEN_REQUEST.group, TOKEN_REQUEST.kind, name, &error.into())
 }
 
 type Bounds = (Option<Reference>, Option<Reference>, Option<Reference>);

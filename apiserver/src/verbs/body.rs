@@ -61,9 +61,22 @@ pub fn yaml_to_json(yaml: &[u8]) -> Result<Bytes, Status> {
 
 /// Reads an object of the resource's kind.
 pub async fn read_object(exchange: &mut Exchange, resource: &Resource) -> Result<Value, Status> {
-    let validation = field_validation(exchange)?;
+    read_kind(exchange, expected(resource)).await
+}
+
+/// Reads an object of a kind, whether or not it is one that is stored.
+pub async fn read_kind(exchange: &mut Exchange, expected: Expected<'_>) -> Result<Value, Status> {
     let body = read_json(exchange).await?;
-    let decoded = schema::decode(expected(resource), &body, validation)?;
+    decode(exchange, expected, &body)
+}
+
+/// Makes an object of a kind out of a body.
+pub fn decode(
+    exchange: &mut Exchange,
+    expected: Expected<'_>,
+    body: &[u8],
+) -> Result<Value, Status> {
+    let decoded = schema::decode(expected, body, field_validation(exchange)?)?;
     exchange.warnings.extend(decoded.warnings);
     Ok(decoded.object)
 }

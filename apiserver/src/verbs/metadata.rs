@@ -27,12 +27,8 @@ pub fn place(object: &mut Value, info: &RequestInfo, resource: &Resource) -> Res
         if !own.is_empty() {
             return Err(Status::bad_request("namespace is not allowed on this type"));
         }
-    } else if own.is_empty() {
-        meta::metadata_mut(object).insert("namespace".to_owned(), namespace.into());
-    } else if own != namespace {
-        return Err(Status::bad_request(
-            "the namespace of the provided object does not match the namespace sent on the request",
-        ));
+    } else {
+        within(object, namespace)?;
     }
     if info.verb == "create" || info.name.is_empty() {
         return Ok(());
@@ -49,6 +45,21 @@ pub fn place(object: &mut Value, info: &RequestInfo, resource: &Resource) -> Res
     Ok(())
 }
 
+/// Puts an object in the namespace of its request, if it is in none.
+pub fn within(object: &mut Value, namespace: &str) -> Result<(), Status> {
+    match meta::namespace(object) {
+        "" => meta::set(object, "namespace", Some(namespace.into())),
+        own if own == namespace => {}
+        _ => {
+            return Err(Status::bad_request(
+                "the namespace of the provided object does not match the namespace sent on the \
+                 request",
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// Checks that an applied object is the one it is applied to.
 pub fn address(object: &mut Value, target: Target<'_>) -> Result<(), Status> {
     let row = &target.resource.row;
@@ -57,12 +68,8 @@ pub fn address(object: &mut Value, target: Target<'_>) -> Result<(), Status> {
         if !own.is_empty() {
             return Err(Status::bad_request("namespace is not allowed on this type"));
         }
-    } else if own.is_empty() {
-        meta::set(object, "namespace", Some(target.namespace.into()));
-    } else if own != target.namespace {
-        return Err(Status::bad_request(
-            "the namespace of the provided object does not match the namespace sent on the request",
-        ));
+    } else {
+        within(object, target.namespace)?;
     }
     let name = meta::name(object);
     if !name.is_empty() && name != target.name {

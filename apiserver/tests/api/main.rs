@@ -16,6 +16,7 @@ mod logs;
 mod oidc;
 mod ownership;
 mod proxies;
+mod questions;
 mod quotas;
 mod readouts;
 mod sockets;
