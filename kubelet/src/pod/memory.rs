@@ -8,7 +8,10 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
 
-use crate::pod::{backoff::CrashBackoff, spec::ProbeKind};
+use crate::pod::{
+    backoff::CrashBackoff,
+    spec::{PodExt, ProbeKind},
+};
 
 /// Everything remembered about one pod.
 #[derive(Clone, Debug, Default)]
@@ -134,6 +137,12 @@ impl PodMemory {
             }
         }
         memory
+    }
+
+    /// Forgets why containers could not be started that are declared otherwise now: another image
+    /// is pulled at once.
+    pub fn forget_failures_of_others(&mut self, before: &Pod, now: &Pod) {
+        self.failures.retain(|name, _| before.container(name) == now.container(name));
     }
 
     /// What a probe found last.

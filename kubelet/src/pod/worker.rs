@@ -46,7 +46,9 @@ const SETTLE_LIMIT: Duration = Duration::from_millis(500);
 /// Retries, as upstream has them: first delay and limit.
 const PULL_RETRY: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(300));
 const VOLUME_RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(122));
-const START_RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+const START_RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
+/// What could not be made of the pod as it was is tried again at once when the pod changes.
+const CONFIG_ERROR: &str = "CreateContainerConfigError";
 
 type InFlight = BoxFuture<'static, Option<(Operation, Outcome)>>;
 
@@ -127,7 +129,11 @@ impl Worker {
             self.reporter.saw(&pod);
             // What the downward API shows may have changed.
             let (old, new) = (&self.pod.metadata, &pod.metadata);
-            self.refresh_wanted |= old.labels != new.labels || old.annotations != new.annotations;
+            if old.labels != new.labels || old.annotations != new.annotations {
+                self.refresh_wanted = true;
+                self.memory.failures.retain(|_, failure| failure.reason != CONFIG_ERROR);
+            }
+            self.memory.forget_failures_of_others(&self.pod, &pod);
             self.pod = pod;
         }
         self.memory.removed |= mail.removed;
@@ -137,8 +143,7 @@ impl Worker {
             if matches!(self.memory.volumes, Volumes::Failed(_)) {
                 self.memory.volumes = Volumes::Pending;
             }
-            let config = "CreateContainerConfigError";
-            self.memory.failures.retain(|_, failure| failure.reason != config);
+            self.memory.failures.retain(|_, failure| failure.reason != CONFIG_ERROR);
         }
         for id in mail.exited {
             self.announced.entry(id).or_insert_with(|| Backoff::new(SETTLE_FIRST, SETTLE_LIMIT));

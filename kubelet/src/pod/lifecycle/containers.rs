@@ -12,6 +12,7 @@ use crate::pod::{
 };
 
 pub(super) fn plan(observed: Observed<'_>, sandbox: &SandboxStatus, plan: &mut PodPlan) {
+    let mut held_back = false;
     for container in &observed.pod.pod_spec().containers {
         let latest = observed.runtime.latest_in(&sandbox.id, &container.name);
         // What ended for good in an earlier sandbox stays so.
@@ -22,8 +23,24 @@ pub(super) fn plan(observed: Observed<'_>, sandbox: &SandboxStatus, plan: &mut P
                 .latest(&container.name)
                 .filter(|last| last.is_exited() && policy != RestartPolicy::Always)
         });
-        keep_running(observed, container, latest, plan);
+        if !held_back || latest.is_some_and(ContainerStatus::is_running) {
+            keep_running(observed, container, latest, plan);
+        }
+        held_back |= is_in_its_hook(observed, container, plan);
     }
+}
+
+/// Whether a container with a post-start hook is being started. Until the hook has ended, nothing
+/// that is declared later starts, which pods count on: a proxy lets the application wait for it so.
+pub(super) fn is_in_its_hook(
+    observed: Observed<'_>,
+    container: &Container,
+    plan: &PodPlan,
+) -> bool {
+    let starts = Operation::Start(container.name.clone());
+    container.lifecycle.as_ref().is_some_and(|lifecycle| lifecycle.post_start.is_some())
+        && (observed.memory.is_in_flight(&starts)
+            || plan.steps.iter().any(|step| step.operation() == starts))
 }
 
 /// Plans a container that should run: an ended one by its restart policy.

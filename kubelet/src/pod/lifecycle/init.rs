@@ -23,7 +23,9 @@ pub(super) fn plan(observed: Observed<'_>, sandbox: &SandboxStatus, plan: &mut P
         let latest = runtime.latest_in(&sandbox.id, &container.name);
         let done = if is_sidecar(container) {
             containers::keep_running(observed, container, latest, plan);
-            was_through || is_started(observed, container, latest)
+            was_through
+                || (is_started(observed, container, latest)
+                    && !containers::is_in_its_hook(observed, container, plan))
         } else {
             was_through || run_to_its_end(observed, container, latest, plan)
         };

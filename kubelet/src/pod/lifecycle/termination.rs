@@ -51,7 +51,8 @@ pub fn ending(observed: Observed<'_>) -> Option<Ending> {
         Some(Ending::Finished)
     } else if deadline(pod).is_some_and(|deadline| deadline <= now) {
         Some(Ending::DeadlineExceeded)
-    } else if memory.in_flight.is_empty() && has_finished(pod, runtime) {
+    } else if has_finished(pod, runtime) {
+        // Whatever is under way: the stop of its sandbox may be, before its phase is known.
         Some(Ending::Finished)
     } else {
         None

@@ -3,7 +3,9 @@
 use expect_test::{Expect, expect};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
-    api::core::v1::{Container, EphemeralContainer, Pod, PodSpec, PodStatus, Probe},
+    api::core::v1::{
+        Container, EphemeralContainer, Lifecycle, LifecycleHandler, Pod, PodSpec, PodStatus, Probe,
+    },
     apimachinery::pkg::apis::meta::v1::Time,
 };
 
@@ -89,6 +91,9 @@ impl World {
             "starting" => {
                 self.memory.in_flight.insert(Operation::Start(name.to_owned()));
             }
+            "stopping-sandbox" => {
+                self.memory.in_flight.insert(Operation::StopSandbox(name.to_owned()));
+            }
             "volumes" => self.memory.volumes = Volumes::Pending,
             "torn-down" => self.memory.torn_down = true,
             other => panic!("unknown line {other}"),
@@ -162,6 +167,11 @@ fn container(name: &str, words: &[&str]) -> Container {
         restart_policy: words.contains(&"sidecar").then(|| "Always".to_owned()),
         startup_probe: probe("startup"),
         liveness_probe: probe("liveness"),
+        lifecycle: words.contains(&"hook").then(|| Lifecycle {
+            post_start: Some(LifecycleHandler::default()),
+            pre_stop: None,
+            stop_signal: None,
+        }),
         ..Container::default()
     }
 }
@@ -481,6 +491,97 @@ fn a_job_that_is_done_loses_its_sandbox_and_keeps_its_container() {
         expect![[r#"
             stop sandbox s0
             Finished: stopped
+        "#]],
+    );
+}
+
+#[test]
+fn what_has_finished_stays_so_while_its_sandbox_is_stopped() {
+    for containers in [
+        "init setup\ncontainer setup/0 s0 exited code=1 ago=1",
+        "container job/0 s0 exited code=1 ago=1",
+    ] {
+        for sandbox in ["ready", "notready"] {
+            check(
+                &format!(
+                    "
+                    pod restart=Never
+                    main job
+                    {containers}
+                    sandbox s0 {sandbox}
+                    stopping-sandbox s0
+                    "
+                ),
+                expect![[r#"
+                    Finished: stopping
+                "#]],
+            );
+        }
+    }
+}
+
+#[test]
+fn a_post_start_hook_holds_back_what_is_declared_later() {
+    let pod = "
+        pod restart=Always
+        main proxy hook
+        main web liveness
+        main log
+        sandbox s0 ready
+        ";
+    check(
+        pod,
+        expect![[r#"
+            start proxy/0
+        "#]],
+    );
+    check(&format!("{pod}\ncontainer proxy/0 s0 running\nstarting proxy"), expect![""]);
+    check(
+        &format!("{pod}\ncontainer proxy/0 s0 running"),
+        expect![[r#"
+            start web/0
+            start log/0
+        "#]],
+    );
+    // Those that run are looked after meanwhile, and back-off holds back only its own.
+    check(
+        &format!(
+            "{pod}
+            container web/0 s0 running
+            failed-probe web/0 liveness
+            container proxy/0 s0 running
+            starting proxy"
+        ),
+        expect![[r#"
+            kill web/0 within 30 s: Liveness
+        "#]],
+    );
+    check(
+        &format!(
+            "{pod}
+            container proxy/0 s0 exited code=1 ago=4
+            backoff proxy delay=10 started=8
+            "
+        ),
+        expect![[r#"
+            start web/0
+            start log/0
+            proxy waits: CrashLoopBackOff back-off 10s restarting failed container=proxy pod=web_default(u1)
+            look again in 6 s
+        "#]],
+    );
+    let sidecar = "
+        pod restart=Always
+        init proxy sidecar hook
+        main web
+        sandbox s0 ready
+        container proxy/0 s0 running
+        ";
+    check(&format!("{sidecar}\nstarting proxy"), expect![""]);
+    check(
+        sidecar,
+        expect![[r#"
+            start web/0
         "#]],
     );
 }
