@@ -6,13 +6,13 @@ use arc_swap::ArcSwap;
 use kontiki_api::{Catalogue, Status};
 use kontiki_base::CancellationToken;
 use kontiki_raft::types::Revision;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Semaphore, watch};
 
 use crate::{
     admission, audit,
     authn::Authenticator,
-    authz::{Attributes, Authorizer},
+    authz::{Attributes, Authorizer, follow::Compiler},
     cache::{Caches, Resource, object::Object},
     dial::Dialer,
     extension::Extension,
@@ -49,6 +49,8 @@ pub struct Core {
     pub admission: admission::Chain,
     /// Turns of writes that quotas count.
     pub(crate) quota_turns: Turns,
+    /// What compiles the access policy.
+    pub(crate) policy_compiler: Mutex<Compiler>,
     /// Moves when the access policy has been compiled anew.
     pub policy_compiled: watch::Sender<u64>,
     /// Endpoints of others, by path prefix.

@@ -124,6 +124,7 @@ impl ApiServer {
             streams: Streams::new(tasks),
             extensions: parking_lot::RwLock::default(),
             ready: watch::Sender::new(false),
+            policy_compiler: parking_lot::Mutex::default(),
             policy_compiled: watch::Sender::new(0),
             flow_control: options
                 .priority_and_fairness

@@ -156,11 +156,9 @@ mod tests {
         let roles = cluster_roles().into_iter().map(|v| ClusterRole::from_value(v).unwrap());
         let bindings =
             cluster_role_bindings().into_iter().map(|v| ClusterRoleBinding::from_value(v).unwrap());
-        rbac::Policy::compile(&rbac::Objects {
-            cluster_roles: roles.collect(),
-            cluster_role_bindings: bindings.collect(),
-            ..rbac::Objects::default()
-        })
+        let mut policy = rbac::Policy::default();
+        policy.set_cluster(&roles.collect::<Vec<_>>(), &bindings.collect::<Vec<_>>());
+        policy
     }
 
     #[test]

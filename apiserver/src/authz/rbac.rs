@@ -1,117 +1,90 @@
 //! Role-based access control: roles, bindings, and what they let a user do.
 //!
-//! A [`Policy`] is compiled once from the cached RBAC objects and replaced when they change. It is
-//! indexed by subject, so a question costs the bindings of its user and groups, not all bindings.
+//! A [`Policy`] is made of one part for the cluster and one for each namespace, each compiled from its
+//! roles and bindings, and only anew when one of these changes. A part is indexed by subject, so a
+//! question costs the bindings of its user and groups in its namespace, not all bindings.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use k8s_openapi::api::rbac::v1::{
     ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, RoleRef, Subject,
 };
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 
 use super::attributes::Attributes;
 use crate::user::{SERVICE_ACCOUNT_PREFIX, UserInfo};
 
-/// The RBAC objects that a policy is made of.
-#[derive(Default)]
-pub struct Objects {
-    /// Cluster roles.
-    pub cluster_roles: Vec<ClusterRole>,
-    /// Cluster role bindings.
-    pub cluster_role_bindings: Vec<ClusterRoleBinding>,
-    /// Roles.
-    pub roles: Vec<Role>,
-    /// Role bindings.
-    pub role_bindings: Vec<RoleBinding>,
-}
-
-/// Who may do what.
-#[derive(Default)]
+/// Who may do what. A copy costs a pointer per namespace.
+#[derive(Clone, Default)]
 pub struct Policy {
-    rules: Vec<Vec<PolicyRule>>,
-    /// Subject -> grants.
-    grants: HashMap<SubjectKey, Vec<Grant>>,
+    cluster: Arc<Part>,
+    namespaces: HashMap<Arc<str>, Arc<Part>>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum SubjectKey {
-    User(String),
-    Group(String),
+/// What the roles and bindings of one namespace say, or those of the cluster.
+#[derive(Default)]
+struct Part {
+    /// Rules by their role's name.
+    roles: HashMap<String, Vec<PolicyRule>>,
+    users: HashMap<String, Vec<Grant>>,
+    groups: HashMap<String, Vec<Grant>>,
 }
 
+/// One subject of one binding.
 struct Grant {
-    /// `None` is everywhere.
-    namespace: Option<String>,
-    /// Index into the policy's rules.
-    role: usize,
-    /// Which binding it is, in upstream's words.
-    origin: String,
+    role: BoundRole,
+    /// The binding's name.
+    binding: Arc<str>,
+    /// Whether the binding names a service account, not its user.
+    account: bool,
+}
+
+/// The role of a binding. Without a role of that name, it grants nothing.
+enum BoundRole {
+    Cluster(Arc<str>),
+    /// One beside the binding.
+    Own(Arc<str>),
+}
+
+/// A grant, where it is, and whom it was found for.
+struct Found<'a> {
+    /// Empty for the cluster.
+    namespace: &'a str,
+    grant: &'a Grant,
+    rules: &'a [PolicyRule],
+    /// `User` or `Group`, and the name.
+    subject: (&'static str, &'a str),
 }
 
 impl Policy {
-    /// Compiles a policy. Bindings whose role does not exist grant nothing.
-    pub fn compile(objects: &Objects) -> Policy {
-        let mut policy = Policy::default();
-        let mut cluster_roles = HashMap::new();
-        for role in &objects.cluster_roles {
+    /// Takes the cluster's roles and bindings in place of those before.
+    pub fn set_cluster(&mut self, roles: &[ClusterRole], bindings: &[ClusterRoleBinding]) {
+        let mut part = Part::default();
+        for role in roles {
             let name = role.metadata.name.clone().unwrap_or_default();
-            cluster_roles.insert(name, policy.add_rules(cluster_role_rules(role, objects)));
+            part.roles.insert(name, cluster_role_rules(role, roles));
         }
-        let mut roles = HashMap::new();
-        for role in &objects.roles {
-            let meta = &role.metadata;
-            let key =
-                (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default());
-            roles.insert(key, policy.add_rules(role.rules.clone().unwrap_or_default()));
+        for binding in bindings {
+            part.bind("", &binding.metadata, &binding.role_ref, binding.subjects.as_deref());
         }
-        for binding in &objects.cluster_role_bindings {
-            if let Some(role) = cluster_roles.get(&binding.role_ref.name) {
-                let subjects = binding.subjects.as_deref().unwrap_or_default();
-                let name = binding.metadata.name.as_deref().unwrap_or_default();
-                let origin = format!("ClusterRoleBinding {name:?} of {}", of(&binding.role_ref));
-                policy.grant(None, *role, subjects, &origin);
-            }
-        }
-        for binding in &objects.role_bindings {
-            let namespace = binding.metadata.namespace.clone().unwrap_or_default();
-            let RoleRef { kind, name, .. } = &binding.role_ref;
-            let role = if kind == "ClusterRole" {
-                cluster_roles.get(name)
-            } else {
-                roles.get(&(namespace.clone(), name.clone()))
-            };
-            if let Some(role) = role {
-                let subjects = binding.subjects.as_deref().unwrap_or_default();
-                let name = binding.metadata.name.as_deref().unwrap_or_default();
-                let name = format!("{name}/{namespace}");
-                let origin = format!("RoleBinding {name:?} of {}", of(&binding.role_ref));
-                policy.grant(Some(&namespace), *role, subjects, &origin);
-            }
-        }
-        policy
+        self.cluster = Arc::new(part);
     }
 
-    fn add_rules(&mut self, rules: Vec<PolicyRule>) -> usize {
-        self.rules.push(rules);
-        self.rules.len() - 1
-    }
-
-    fn grant(&mut self, namespace: Option<&str>, role: usize, subjects: &[Subject], origin: &str) {
-        for subject in subjects {
-            let key = match subject.kind.as_str() {
-                "User" => SubjectKey::User(subject.name.clone()),
-                "Group" => SubjectKey::Group(subject.name.clone()),
-                "ServiceAccount" => {
-                    let home = subject.namespace.as_deref().or(namespace).unwrap_or_default();
-                    SubjectKey::User(format!("{SERVICE_ACCOUNT_PREFIX}{home}:{}", subject.name))
-                }
-                _ => continue,
-            };
-            let origin = format!("{origin} to {} {}", subject.kind, shown(subject));
-            let grant = Grant { namespace: namespace.map(str::to_owned), role, origin };
-            self.grants.entry(key).or_default().push(grant);
+    /// Takes a namespace's roles and bindings in place of those before.
+    pub fn set_namespace(&mut self, namespace: &str, roles: &[Role], bindings: &[RoleBinding]) {
+        if roles.is_empty() && bindings.is_empty() {
+            self.namespaces.remove(namespace);
+            return;
         }
+        let mut part = Part::default();
+        for role in roles {
+            let name = role.metadata.name.clone().unwrap_or_default();
+            part.roles.insert(name, role.rules.clone().unwrap_or_default());
+        }
+        for binding in bindings {
+            part.bind(namespace, &binding.metadata, &binding.role_ref, binding.subjects.as_deref());
+        }
+        self.namespaces.insert(namespace.into(), Arc::new(part));
     }
 
     /// Whether some rule allows it.
@@ -122,11 +95,10 @@ impl Policy {
 
     /// Which binding allows it, for the audit log.
     pub fn allowed_by(&self, attributes: &Attributes<'_>) -> Option<String> {
-        let mut grants = self.grants_for(attributes.user, attributes.namespace);
-        let found = grants.find(|grant| {
-            self.rules[grant.role].iter().any(|rule| rule_allows(rule, attributes))
-        })?;
-        Some(format!("RBAC: allowed by {}", found.origin))
+        let mut found = self.find(attributes.user, attributes.namespace);
+        let found =
+            found.find(|found| found.rules.iter().any(|rule| rule_allows(rule, attributes)))?;
+        Some(format!("RBAC: allowed by {}", found.origin()))
     }
 
     /// The rules that hold for a user: everywhere, and in `namespace` unless it is empty.
@@ -135,50 +107,107 @@ impl Policy {
         user: &'a UserInfo,
         namespace: &'a str,
     ) -> impl Iterator<Item = &'a PolicyRule> {
-        self.grants_for(user, namespace).flat_map(|grant| &self.rules[grant.role])
+        self.find(user, namespace).flat_map(|found| found.rules)
     }
 
-    fn grants_for<'a>(
+    fn find<'a>(
         &'a self,
         user: &'a UserInfo,
         namespace: &'a str,
-    ) -> impl Iterator<Item = &'a Grant> {
-        let subjects = std::iter::once(SubjectKey::User(user.name.clone()))
-            .chain(user.groups.iter().map(|group| SubjectKey::Group(group.clone())));
-        subjects.filter_map(|subject| self.grants.get(&subject)).flatten().filter(move |grant| {
-            match &grant.namespace {
-                None => true,
-                Some(own) => !namespace.is_empty() && own == namespace,
-            }
+    ) -> impl Iterator<Item = Found<'a>> {
+        let own = self.namespaces.get(namespace).map(|part| (namespace, &**part));
+        let parts = std::iter::once(("", &*self.cluster)).chain(own);
+        parts.flat_map(move |(namespace, part)| {
+            let as_user = part.users.get(&user.name).map(|grants| (("User", &*user.name), grants));
+            let as_member = user.groups.iter().filter_map(|group| {
+                part.groups.get(group).map(|grants| (("Group", group.as_str()), grants))
+            });
+            as_user.into_iter().chain(as_member).flat_map(move |(subject, grants)| {
+                grants.iter().filter_map(move |grant| {
+                    let rules = self.rules(part, &grant.role)?;
+                    Some(Found { namespace, grant, rules, subject })
+                })
+            })
         })
     }
-}
 
-/// A role as upstream names it.
-fn of(role: &RoleRef) -> String {
-    format!("{} {:?}", role.kind, role.name)
-}
-
-/// A subject as upstream names it.
-fn shown(subject: &Subject) -> String {
-    match (subject.kind.as_str(), subject.namespace.as_deref()) {
-        ("ServiceAccount", Some(namespace)) => {
-            format!("{:?}", format!("{}/{namespace}", subject.name))
-        }
-        _ => format!("{:?}", subject.name),
+    fn rules<'a>(&'a self, part: &'a Part, role: &BoundRole) -> Option<&'a [PolicyRule]> {
+        let rules = match role {
+            BoundRole::Cluster(name) => self.cluster.roles.get(&**name),
+            BoundRole::Own(name) => part.roles.get(&**name),
+        };
+        rules.map(Vec::as_slice)
     }
 }
 
-fn cluster_role_rules(role: &ClusterRole, objects: &Objects) -> Vec<PolicyRule> {
+impl Part {
+    fn bind(
+        &mut self,
+        namespace: &str,
+        binding: &ObjectMeta,
+        role: &RoleRef,
+        subjects: Option<&[Subject]>,
+    ) {
+        let binding: Arc<str> = binding.name.as_deref().unwrap_or_default().into();
+        let role_name: Arc<str> = role.name.as_str().into();
+        for subject in subjects.unwrap_or_default() {
+            let account = subject.kind == "ServiceAccount";
+            let grants = match subject.kind.as_str() {
+                "User" => self.users.entry(subject.name.clone()),
+                "Group" => self.groups.entry(subject.name.clone()),
+                "ServiceAccount" => {
+                    let home = subject.namespace.as_deref().unwrap_or(namespace);
+                    let user = format!("{SERVICE_ACCOUNT_PREFIX}{home}:{}", subject.name);
+                    self.users.entry(user)
+                }
+                _ => continue,
+            };
+            let role = if role.kind == "ClusterRole" {
+                BoundRole::Cluster(role_name.clone())
+            } else {
+                BoundRole::Own(role_name.clone())
+            };
+            grants.or_default().push(Grant { role, binding: binding.clone(), account });
+        }
+    }
+}
+
+impl Found<'_> {
+    /// The binding, its role and its subject in upstream's words.
+    fn origin(&self) -> String {
+        let Grant { role, binding, account } = self.grant;
+        let binding = match self.namespace {
+            "" => format!("ClusterRoleBinding {binding:?}"),
+            namespace => format!("RoleBinding {:?}", format!("{binding}/{namespace}")),
+        };
+        let role = match role {
+            BoundRole::Cluster(name) => format!("ClusterRole {name:?}"),
+            BoundRole::Own(name) => format!("Role {name:?}"),
+        };
+        let (kind, name) = self.subject;
+        let of_account = name.strip_prefix(SERVICE_ACCOUNT_PREFIX).filter(|_| *account);
+        let subject = match of_account.and_then(|account| account.split_once(':')) {
+            Some((home, name)) => format!("ServiceAccount {:?}", format!("{name}/{home}")),
+            None => format!("{kind} {name:?}"),
+        };
+        format!("{binding} of {role} to {subject}")
+    }
+}
+
+/// The rules of a role, and of those that it gathers.
+fn cluster_role_rules(role: &ClusterRole, all: &[ClusterRole]) -> Vec<PolicyRule> {
     let mut rules = role.rules.clone().unwrap_or_default();
     let selectors = role
         .aggregation_rule
         .as_ref()
         .and_then(|rule| rule.cluster_role_selectors.as_deref())
         .unwrap_or_default();
-    for other in &objects.cluster_roles {
+    for other in all {
         if selectors.iter().any(|selector| selects(selector, other)) {
-            rules.extend(other.rules.iter().flatten().cloned());
+            // Those that the controller wrote into the role are there already.
+            let others: Vec<_> =
+                other.rules.iter().flatten().filter(|r| !rules.contains(r)).collect();
+            rules.extend(others.into_iter().cloned());
         }
     }
     rules
@@ -239,42 +268,57 @@ fn resource_matches(rule: &PolicyRule, attributes: &Attributes<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kontiki_api::Object as _;
     use serde_json::{Value, json};
 
     fn policy() -> Policy {
-        let role = |value: Value| ClusterRole::from_value(value).unwrap();
-        Policy::compile(&Objects {
-            cluster_roles: vec![
-                role(json!({"metadata": {"name": "view", "labels": {"agg": "yes"}}, "rules": [
-                    {"apiGroups": [""], "resources": ["pods", "pods/log"], "verbs": ["get", "list"]},
-                    {"nonResourceURLs": ["/metrics", "/logs/*"], "verbs": ["get"]},
-                ]})),
-                role(json!({"metadata": {"name": "all"}, "rules": [],
-                    "aggregationRule": {"clusterRoleSelectors": [{"matchLabels": {"agg": "yes"}}]}})),
-            ],
-            cluster_role_bindings: vec![ClusterRoleBinding::from_value(json!({
+        let roles = [
+            json!({"metadata": {"name": "view", "labels": {"agg": "yes"}}, "rules": [
+                {"apiGroups": [""], "resources": ["pods", "pods/log"], "verbs": ["get", "list"]},
+                {"nonResourceURLs": ["/metrics", "/logs/*"], "verbs": ["get"]},
+            ]}),
+            json!({"metadata": {"name": "all"}, "rules": [],
+                "aggregationRule": {"clusterRoleSelectors": [{"matchLabels": {"agg": "yes"}}]}}),
+        ];
+        let mut policy = Policy::default();
+        policy.set_cluster(
+            &roles.map(read),
+            &[read(json!({
                 "metadata": {"name": "b"},
                 "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "all"},
                 "subjects": [{"kind": "Group", "name": "viewers"}],
-            }))
-            .unwrap()],
-            roles: vec![Role::from_value(json!({
+            }))],
+        );
+        policy.set_namespace(
+            "a",
+            &[read(json!({
                 "metadata": {"namespace": "a", "name": "one"},
                 "rules": [{"apiGroups": ["apps"], "resources": ["*/scale"], "resourceNames": ["web"], "verbs": ["*"]}],
-            }))
-            .unwrap()],
-            role_bindings: vec![RoleBinding::from_value(json!({
-                "metadata": {"namespace": "a", "name": "b"},
-                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "one"},
-                "subjects": [{"kind": "ServiceAccount", "name": "sa"}],
-            }))
-            .unwrap()],
+            }))],
+            &[read(binding("Role", "one")), read(binding("ClusterRole", "late"))],
+        );
+        policy
+    }
+
+    fn read<T: kontiki_api::Object>(value: Value) -> T {
+        T::from_value(value).unwrap()
+    }
+
+    fn binding(kind: &str, role: &str) -> Value {
+        json!({
+            "metadata": {"namespace": "a", "name": format!("of-{role}")},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": role},
+            "subjects": [{"kind": "ServiceAccount", "name": "sa"}, {"kind": "User", "name": "ann"}],
         })
     }
 
-    /// `VERB GROUP/RESOURCE[/SUB] NAMESPACE NAME` or `VERB PATH`.
     fn check(user: &UserInfo, question: &str, expected: bool) {
+        asked(user, question, |attributes| {
+            assert_eq!(policy().allows(attributes), expected, "{question}");
+        });
+    }
+
+    /// `VERB GROUP/RESOURCE[/SUB] NAMESPACE NAME` or `VERB PATH`.
+    fn asked(user: &UserInfo, question: &str, then: impl FnOnce(&Attributes<'_>)) {
         let words: Vec<&str> = question.split(' ').collect();
         let path = words[1].starts_with('/');
         let mut parts = words[1].split('/');
@@ -289,7 +333,7 @@ mod tests {
             name: words.get(3).copied().unwrap_or_default(),
             path: if path { words[1] } else { "" },
         };
-        assert_eq!(policy().allows(&attributes), expected, "{question}");
+        then(&attributes);
     }
 
     #[test]
@@ -309,5 +353,34 @@ mod tests {
         check(&account, "patch apps/deployments/scale a other", false);
         check(&account, "patch apps/deployments/scale b web", false);
         check(&account, "patch apps/deployments a web", false);
+    }
+    #[test]
+    fn a_binding_grants_what_its_role_says_whenever_that_comes() {
+        let mut policy = policy();
+        let ann = UserInfo::new("ann", &[]);
+        let check = |policy: &Policy, expected: Option<&str>| {
+            asked(&ann, "get -/secrets a x", |attributes| {
+                assert_eq!(policy.allowed_by(attributes).as_deref(), expected);
+                assert_eq!(policy.allows(attributes), expected.is_some());
+            });
+        };
+        check(&policy, None);
+        let late = json!({"metadata": {"name": "late"},
+            "rules": [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]}]});
+        policy.set_cluster(&[read(late)], &[]);
+        let by = r#"RBAC: allowed by RoleBinding "of-late/a" of ClusterRole "late" to User "ann""#;
+        check(&policy, Some(by));
+        policy.set_namespace("a", &[], &[]);
+        check(&policy, None);
+    }
+
+    #[test]
+    fn a_grant_names_the_service_account_that_its_binding_names() {
+        let account = UserInfo::new("system:serviceaccount:a:sa", &[]);
+        asked(&account, "get apps/deployments/scale a web", |attributes| {
+            let by =
+                r#"RBAC: allowed by RoleBinding "of-one/a" of Role "one" to ServiceAccount "sa/a""#;
+            assert_eq!(policy().allowed_by(attributes).as_deref(), Some(by));
+        });
     }
 }

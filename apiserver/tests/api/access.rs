@@ -43,6 +43,64 @@ async fn rbac_lets_users_do_what_they_are_bound_to() {
     cluster.stop().await;
 }
 
+/// One change after the other, of roles and bindings here and there, and who may read what then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn access_follows_every_change_of_roles_and_bindings() {
+    const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    for namespace in ["a", "b"] {
+        admin.create("/api/v1/namespaces", &json!({"metadata": {"name": namespace}})).await.ok();
+    }
+    let rules =
+        |resource: &str| json!([{"apiGroups": [""], "resources": [resource], "verbs": ["list"]}]);
+    let role = json!({"metadata": {"name": "lists"}, "rules": rules("pods")});
+    let binding = |kind: &str| {
+        json!({
+            "metadata": {"name": "eve-lists"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": "lists"},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "eve"}],
+        })
+    };
+    let eve = cluster.user("eve", &[]);
+    let mut policy = cluster.server.policy_compiled();
+    // What eve may list becomes exactly this.
+    let mut lists = async |expected: &[&str]| loop {
+        policy.mark_unchanged();
+        let mut listed = Vec::new();
+        for path in ["a/pods", "a/secrets", "b/pods", "b/secrets"] {
+            if eve.get(&format!("/api/v1/namespaces/{path}")).await.code == 200 {
+                listed.push(path);
+            }
+        }
+        if listed == expected {
+            break;
+        }
+        policy.changed().await.unwrap();
+    };
+    let (roles, bindings) =
+        (format!("{RBAC}/namespaces/a/roles"), format!("{RBAC}/namespaces/a/rolebindings"));
+    admin.create(&bindings, &binding("Role")).await.ok();
+    admin.create(&roles, &role).await.ok();
+    lists(&["a/pods"]).await;
+    admin.merge(&format!("{roles}/lists"), &json!({"rules": rules("secrets")})).await.ok();
+    lists(&["a/secrets"]).await;
+    // Elsewhere, by a role of the cluster that comes after its binding.
+    let elsewhere = format!("{RBAC}/namespaces/b/rolebindings");
+    admin.create(&elsewhere, &binding("ClusterRole")).await.ok();
+    admin.create(&format!("{RBAC}/clusterroles"), &role).await.ok();
+    lists(&["a/secrets", "b/pods"]).await;
+    admin.delete(&format!("{roles}/lists")).await.ok();
+    lists(&["b/pods"]).await;
+    admin.create(&format!("{RBAC}/clusterrolebindings"), &binding("ClusterRole")).await.ok();
+    lists(&["a/pods", "b/pods"]).await;
+    admin.delete(&format!("{RBAC}/clusterrolebindings/eve-lists")).await.ok();
+    lists(&["b/pods"]).await;
+    admin.delete(&format!("{elsewhere}/eve-lists")).await.ok();
+    lists(&[]).await;
+    cluster.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_sees_only_what_its_pods_need() {
     let cluster = Cluster::start().await;
