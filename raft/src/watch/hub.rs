@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Applying only queues; matching and waking is the dispatcher's, on the runtime of the readers, so
-//! that many watches never delay Raft. Invariants: what a mailbox gets is in order of revisions,
+//! that many watches never delay Raft. Where they are few, what applies dispatches as well, since
+//! that is less than to wake somebody for it. Invariants: what a mailbox gets is in order of revisions,
 //! each once; a watch misses nothing between [`Delivery::Joined`] and [`Delivery::Behind`]; what is
 //! before [`Delivery::Progress`] in a mailbox is all there was up to it, for watches that are fed.
 
@@ -16,7 +17,7 @@ use std::{
 };
 
 use kontiki_base::CancellationToken;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 pub(crate) use super::mailbox::{Closed, Delivery};
@@ -33,6 +34,8 @@ use crate::{
 /// What is held in memory at most; beyond it, watches read from disk.
 #[derive(Clone, Copy)]
 struct Capacity {
+    /// Changes times watches that are matched where they are published.
+    at_once: usize,
     /// What may wait for the dispatcher.
     intake_bytes: usize,
     /// What may wait in a mailbox: seconds of churn of a large cluster, in references.
@@ -46,6 +49,7 @@ struct Capacity {
 }
 
 const CAPACITY: Capacity = Capacity {
+    at_once: 128,
     intake_bytes: 32 << 20,
     deliveries: 16_384,
     delivery_bytes: 16 << 20,
@@ -233,6 +237,7 @@ impl Hub {
         }
         let batches: Vec<Published> = batches.into_iter().map(Published::from).collect();
         let bytes: usize = batches.iter().map(|batch| batch.bytes).sum();
+        let changes = batches.len();
         {
             let mut intake = self.0.intake.lock();
             intake.bytes = intake.bytes.saturating_add(bytes);
@@ -242,7 +247,12 @@ impl Hub {
                 intake.items.push(Item::Changes(batches, revision));
             }
         }
-        self.0.arrived.notify_one();
+        match self.0.registry.try_lock() {
+            Some(registry) if registry.watchers.len() * changes <= self.0.capacity.at_once => {
+                self.dispatch_to(registry);
+            }
+            _ => self.0.arrived.notify_one(),
+        }
     }
 
     /// Sends all watches back to the past: the state jumped.
@@ -267,27 +277,38 @@ impl Hub {
     /// Hands out what is queued; `false` once the hub is closed.
     pub(crate) fn dispatch(&self) -> bool {
         loop {
-            let mut wake = Vec::new();
-            let mut registry = self.0.registry.lock();
-            // Taken under the registry's lock, so that two who dispatch keep the order.
-            let items = std::mem::take(&mut *self.0.intake.lock()).items;
-            if items.is_empty() || registry.closed {
-                return !registry.closed;
+            let registry = self.0.registry.lock();
+            if registry.closed {
+                return false;
             }
-            for item in items {
-                match item {
-                    Item::Changes(batches, revision) => {
-                        registry.hand_out(batches, revision, &mut wake);
-                    }
-                    Item::Resync(revision) => registry.send_back(revision, &mut wake),
-                }
-            }
-            registry.tell_the_curious(&mut wake);
-            drop(registry);
-            for mailbox in wake {
-                mailbox.wake();
+            if !self.dispatch_to(registry) {
+                return true;
             }
         }
+    }
+
+    /// Hands out what is queued, if there is anything.
+    fn dispatch_to(&self, mut registry: MutexGuard<'_, Registry>) -> bool {
+        // Taken under the registry's lock, so that two who dispatch keep the order.
+        let items = std::mem::take(&mut *self.0.intake.lock()).items;
+        if items.is_empty() || registry.closed {
+            return false;
+        }
+        let mut wake = Vec::new();
+        for item in items {
+            match item {
+                Item::Changes(batches, revision) => {
+                    registry.hand_out(batches, revision, &mut wake);
+                }
+                Item::Resync(revision) => registry.send_back(revision, &mut wake),
+            }
+        }
+        registry.tell_the_curious(&mut wake);
+        drop(registry);
+        for mailbox in wake {
+            mailbox.wake();
+        }
+        true
     }
 
     /// Ends all watches, for good, after what has been published.

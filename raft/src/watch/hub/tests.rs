@@ -12,6 +12,7 @@ use crate::types::{KeyValue, LeaseId, WatchEvent};
 
 /// So little that everything overflows often.
 const SMALL: Capacity = Capacity {
+    at_once: 2,
     intake_bytes: 8_000,
     deliveries: 6,
     delivery_bytes: 4_000,
@@ -115,7 +116,7 @@ fn a_watch_that_is_not_read_falls_behind_and_others_do_not() {
 
 #[test]
 fn progress_comes_behind_what_it_stands_for() {
-    let hub = Hub::new(Revision(1));
+    let hub = Hub::with_capacity(Revision(1), Capacity { at_once: 0, ..CAPACITY });
     let inbox = hub.inbox();
     let _joined = hub.subscribe(&inbox, 1, &wanted(KeyRange::key("a")), Revision(2)).unwrap();
     inbox.request_progress(Revision(1));
@@ -125,6 +126,24 @@ fn progress_comes_behind_what_it_stands_for() {
     hub.publish(vec![change(3, &["a"])], Revision(3));
     hub.dispatch();
     assert_eq!(taken(&inbox), ["1 joined", "progress 1", "1:a@3", "progress 3"]);
+}
+
+#[test]
+fn few_watches_are_fed_where_changes_are_published_and_many_by_the_dispatcher() {
+    let hub = Hub::with_capacity(Revision(1), Capacity { at_once: 2, ..CAPACITY });
+    let inbox = hub.inbox();
+    let join = |tag| hub.subscribe(&inbox, tag, &wanted(KeyRange::key("a")), Revision(2)).unwrap();
+    let _one = join(1);
+    hub.publish(vec![change(2, &["a"]), change(3, &["a"])], Revision(3));
+    assert_eq!(taken(&inbox), ["1 joined", "1:a@2", "1:a@3"]);
+    let many = [join(2), join(3)];
+    taken(&inbox);
+    hub.publish(vec![change(4, &["a"])], Revision(4));
+    assert!(taken(&inbox).is_empty());
+    drop(many);
+    // What waits goes first, though nobody else has dispatched it yet.
+    hub.publish(vec![change(5, &["a"])], Revision(5));
+    assert_eq!(taken(&inbox), ["1:a@4", "1:a@5"]);
 }
 
 #[derive(Default)]
