@@ -11,7 +11,7 @@ use kontiki_client::{Client, EventRecorder, Informer, ListOptions};
 
 use crate::{
     images::Images,
-    node::{context::Context, housekeeping, lease, machine::Machine, registration},
+    node::{context::Context, housekeeping, lease, machine::Machine, out_of_memory, registration},
     options::Options,
     references::ReferencedObjects,
     runtime::{
@@ -142,6 +142,7 @@ async fn start_loops(context: &Arc<Context>, tasks: &Tasks) {
         run("static pods", Box::pin(files.keep()));
     }
     run("runtime events", Box::pin(housekeeping::pass_events_on(context.clone())));
+    run("out of memory", Box::pin(out_of_memory::follow(context.clone())));
     run("pod housekeeping", Box::pin(housekeeping::look_after(context.clone())));
     run("log rotation", Box::pin(housekeeping::look_after_logs(context.clone())));
 }

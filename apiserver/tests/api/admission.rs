@@ -124,6 +124,8 @@ async fn pods_have_the_priority_of_their_class_or_of_the_default_one() {
     assert_eq!(priority(&none), "null 0 \"PreemptLowerPriority\"");
     let class = |name: &str, default: bool| json!({"metadata": {"name": name}, "value": 5, "globalDefault": default, "preemptionPolicy": "Never"});
     admin.create(CLASSES, &class("quiet", true)).await.ok();
+    // A read waits for the cache, where admission looks.
+    admin.get(&format!("{CLASSES}/quiet")).await.ok();
     let named = admin.create(PODS, &pod("named", "system-node-critical")).await.ok();
     assert_eq!(priority(&named), "\"system-node-critical\" 2000001000 \"PreemptLowerPriority\"");
     let default = admin.create(PODS, &pod("default", "")).await.ok();

@@ -50,14 +50,34 @@ pub struct Context {
     pub tasks: Tasks,
     /// The running workers' inboxes by pod uid.
     pub workers: Mutex<BTreeMap<String, Arc<Inbox>>>,
-    /// Which pod a container or sandbox id belongs to.
-    pub owners: Mutex<BTreeMap<String, String>>,
+    /// Containers and sandboxes by id.
+    pub owners: Mutex<BTreeMap<String, Owned>>,
+}
+
+/// A container or sandbox of a pod of this node.
+pub struct Owned {
+    /// The pod's uid.
+    pub pod: String,
+    /// Whether the kernel killed a process of it for memory.
+    pub out_of_memory: bool,
+}
+
+impl Owned {
+    /// One of a pod's.
+    pub fn by(uid: &str) -> Owned {
+        Owned { pod: uid.to_owned(), out_of_memory: false }
+    }
 }
 
 impl Context {
     /// The inbox of a pod's worker.
     pub fn inbox(&self, uid: &str) -> Option<Arc<Inbox>> {
         self.workers.lock().get(uid).cloned()
+    }
+
+    /// Whether the kernel killed a process of a container for memory.
+    pub fn was_out_of_memory(&self, container: &str) -> bool {
+        self.owners.lock().get(container).is_some_and(|owned| owned.out_of_memory)
     }
 
     /// The pod in the API that stands for a static pod.

@@ -30,8 +30,10 @@ pub async fn pass_events_on(context: Arc<Context>) {
                 backoff.reset();
                 context.wake_all();
                 while let Some(event) = events.next().await {
-                    let owner = context.owners.lock().get(event.container_id()).cloned();
-                    if let Some(inbox) = owner.and_then(|uid| context.inbox(&uid)) {
+                    let owners = context.owners.lock();
+                    let pod = owners.get(event.container_id()).map(|owned| owned.pod.clone());
+                    drop(owners);
+                    if let Some(inbox) = pod.and_then(|uid| context.inbox(&uid)) {
                         inbox.exited(event.container_id());
                     }
                 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use k8s_cri::v1 as cri;
 
 use crate::{
-    node::context::Context,
+    node::context::{Context, Owned},
     pod::{
         labels,
         observed::{ContainerState, ContainerStatus, PodRuntimeStatus, SandboxStatus, timestamp},
@@ -49,7 +49,7 @@ impl Observer {
         }
         let mut owners = context.owners.lock();
         for id in sandboxes.iter().map(|s| &s.id).chain(containers.iter().map(|c| &c.id)) {
-            owners.entry(id.clone()).or_insert_with(|| uid.to_owned());
+            owners.entry(id.clone()).or_insert_with(|| Owned::by(uid));
         }
         status.sort();
         Ok(status)
@@ -93,6 +93,9 @@ impl Observer {
         };
         let mut status = ContainerStatus::from_cri(&detail, &container.pod_sandbox_id);
         if status.state == ContainerState::Exited {
+            if context.was_out_of_memory(&status.id) {
+                status.was_out_of_memory();
+            }
             let message = termination_message(&detail, status.exit_code).await;
             if !message.is_empty() {
                 status.message = message;

@@ -7,6 +7,11 @@ use k8s_cri::v1 as cri;
 
 use crate::pod::labels;
 
+/// How a container ends that is killed.
+const KILLED: i32 = 137;
+/// The reason of one that was killed for its memory, as upstream has it.
+const OUT_OF_MEMORY: &str = "OOMKilled";
+
 /// Everything the runtime has of one pod, newest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PodRuntimeStatus {
@@ -129,15 +134,22 @@ impl ContainerStatus {
         self.is_exited() && self.exit_code == 0
     }
 
+    /// The kernel says that it killed a process of the container: if the container ended by that, that
+    /// is why, though the runtime may not have heard of it.
+    pub fn was_out_of_memory(&mut self) {
+        if self.is_exited() && self.exit_code == KILLED {
+            OUT_OF_MEMORY.clone_into(&mut self.reason);
+        }
+    }
+
     /// Whether the runtime will say nothing else of it any more. One that was killed may have been
     /// killed for its memory: containerd hears of that apart from its end, and sometimes later.
     pub fn is_settled(&self, now: Timestamp) -> bool {
-        const KILLED: i32 = 137;
         const LATE_NEWS: SignedDuration = SignedDuration::from_secs(5);
         let ended = self.finished_at.unwrap_or(self.created_at);
         self.is_exited()
             && (self.exit_code != KILLED
-                || self.reason == "OOMKilled"
+                || self.reason == OUT_OF_MEMORY
                 || now.duration_since(ended) > LATE_NEWS)
     }
 
@@ -206,5 +218,25 @@ mod tests {
         check(137, "Error", 0, false);
         check(137, "Error", 60, true);
         check(137, "OOMKilled", 0, true);
+    }
+
+    #[test]
+    fn the_kernels_word_is_why_a_killed_container_ended() {
+        for (state, exit_code, expected) in [
+            (cri::ContainerState::ContainerExited, 137, "OOMKilled"),
+            // A child was killed, and the container ended by itself, or did not end.
+            (cri::ContainerState::ContainerExited, 1, "Error"),
+            (cri::ContainerState::ContainerRunning, 0, ""),
+        ] {
+            let cri = cri::ContainerStatus {
+                state: state.into(),
+                exit_code,
+                reason: "Error".to_owned(),
+                ..cri::ContainerStatus::default()
+            };
+            let mut status = ContainerStatus::from_cri(&cri, "s0");
+            status.was_out_of_memory();
+            assert_eq!(status.reason, expected, "{state:?} {exit_code}");
+        }
     }
 }

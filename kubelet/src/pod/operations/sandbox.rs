@@ -6,7 +6,7 @@ use kontiki_base::tasks::render;
 
 use super::{Outcome, Subject};
 use crate::{
-    node::context::Context,
+    node::context::{Context, Owned},
     pod::{create, spec::PodExt},
     resources::cgroup,
     runtime::Error,
@@ -17,7 +17,7 @@ pub(super) async fn create(subject: &Subject, attempt: u32) -> Outcome {
     let Subject { context, pod, .. } = subject;
     match try_create(subject, attempt).await {
         Ok(id) => {
-            context.owners.lock().insert(id, pod.uid().to_owned());
+            context.owners.lock().insert(id, Owned::by(pod.uid()));
             Outcome::Done
         }
         Err(message) => {
@@ -98,6 +98,6 @@ pub(crate) async fn remove_everything(context: &Context, uid: &str) -> Result<()
     }
     context.references.release(uid);
     context.tokens.forget(uid);
-    context.owners.lock().retain(|_, owner| owner != uid);
+    context.owners.lock().retain(|_, owned| owned.pod != uid);
     volumes::tear_down(&context.options.paths(), uid).await.map_err(|error| render(&error))
 }

@@ -11,6 +11,7 @@ use super::{Outcome, Sandbox, Subject, hooks, sandbox::sandbox_config};
 use crate::{
     environment::{self, services},
     images::Present,
+    node::context::Owned,
     pod::{create, lifecycle::Start, spec::PodExt},
     runtime::Error,
 };
@@ -75,7 +76,7 @@ async fn try_start(
         sandbox_config: Some(sandbox_config(context, pod, sandbox.attempt).await),
     };
     let id = context.runtime.create_container(request).await.map_err(created)?.container_id;
-    context.owners.lock().insert(id.clone(), pod.uid().to_owned());
+    context.owners.lock().insert(id.clone(), Owned::by(pod.uid()));
     context.event(pod, Some(name), "Created", "Container created");
     context.runtime.start_container(&id).await.map_err(|error| Failure {
         reason: "RunContainerError",
