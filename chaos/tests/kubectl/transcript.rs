@@ -23,6 +23,8 @@ use crate::stage::{Finished, Place};
 
 /// What is awaited may take this long on a busy machine.
 const SOON: Duration = Duration::from_secs(60);
+/// What took longer is named.
+const LONG: Duration = Duration::from_secs(20);
 
 /// How a command has to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +69,10 @@ pub(crate) fn run(place: &Place, name: &str, text: &str) -> Vec<String> {
             && let Err(problem) = step.run(place)
         {
             let (version, line) = (&place.kubectl.version, step.line);
-            failures.push(format!("kubectl {version} {name}:{line}: {}\n{problem}", step.command));
+            let failure = format!("kubectl {version} {name}:{line}: {}\n{problem}", step.command);
+            // At once, and little besides: what is shown of a long output may be its beginning.
+            let _ = writeln!(std::io::stderr(), "{failure}");
+            failures.push(failure);
         }
     }
     failures
@@ -112,7 +117,10 @@ impl<'a> Step<'a> {
             let finished = place.kubectl(&variables, &words, &self.input);
             let Err(problem) = self.judge(&finished) else {
                 let (version, took) = (&place.kubectl.version, start.elapsed());
-                let _ = writeln!(std::io::stderr(), "{version} {took:.1?}: {}", self.command);
+                if took > LONG {
+                    let command = self.command;
+                    let _ = writeln!(std::io::stderr(), "{version} took {took:.1?}: {command}");
+                }
                 return Ok(());
             };
             if self.ending != Ending::Eventually || Instant::now() > deadline {
